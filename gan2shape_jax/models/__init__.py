@@ -1,0 +1,1 @@
+"""Networks: flax modules and pure layers, channels last, images in [-1, 1]."""

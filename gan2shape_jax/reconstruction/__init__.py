@@ -1,0 +1,1 @@
+"""The algorithm: pure functions over the renderer and the networks' apply functions."""

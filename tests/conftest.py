@@ -1,0 +1,31 @@
+"""Test set-up: four simulated devices, strict array shapes, the folder of golden fixtures."""
+
+import os
+
+os.environ['JAX_PLATFORMS'] = os.environ.get('JAX_PLATFORMS', 'cpu')
+os.environ['XLA_FLAGS'] = (
+  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=4'
+)
+
+import pathlib
+
+import jax
+import pytest
+
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+TESTDATA = pathlib.Path(__file__).parent / 'testdata'
+
+
+def pytest_addoption(parser):
+  parser.addoption(
+    '--golden',
+    type=pathlib.Path,
+    default=TESTDATA / 'golden',
+    help='folder of reference fixtures to replay (default: the subset in tests/testdata/golden)',
+  )
+
+
+@pytest.fixture
+def testdata():
+  return TESTDATA
