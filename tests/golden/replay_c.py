@@ -1,0 +1,135 @@
+"""Camera, warps, sampling, shading (fixtures c_*)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.ndimage
+
+from gan2shape_jax import renderer
+from tests.golden import replays
+
+PUBLISHED = {'pixel_offset': 0.5, 'supersample': 2, 'steps': 128}
+
+
+def normalised(grid):
+  """Pixel coordinates as the fixtures have them: -1 and 1 at the first and last pixel centres."""
+  size = grid.shape[-2]
+  return np.asarray(grid) / (size - 1) * 2 - 1
+
+
+def of_view(values, count):
+  return np.broadcast_to(values, (count, *values.shape[1:]))
+
+
+def interior(reference, far):
+  """Pixels two inside the reference's coverage."""
+  kernel = np.ones((5, 5), bool)
+  return np.stack([scipy.ndimage.binary_erosion(d < far, kernel) for d in reference])
+
+
+def channels_last(images):
+  return np.moveaxis(np.asarray(images), 1, -1)
+
+
+@replays('c_camera_*.npz')
+def replay_camera(fixture, report):
+  camera = renderer.Camera(float(fixture['fov']), float(fixture['rot_center_depth']))
+  size = int(fixture['image_size'])
+  focal = float(renderer.focal_length(camera, size))
+  expected_K = np.array([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1]])
+  report.check('K', expected_K[None], fixture['K'], 1e-5)
+  depth, view = jnp.asarray(fixture['depth']), jnp.asarray(fixture['view6'])
+  for name in ('view6', 'view5', 'view3'):
+    matrices = jax.vmap(renderer.rotation_matrix)(jnp.asarray(fixture[name][:, :3]))
+    report.check(f'rot_mat_from_{name}', matrices, fixture[f'rot_mat_from_{name}'], 1e-5)
+  points = jax.vmap(lambda d: renderer.unproject(d, camera))(depth)
+  report.check('grid_3d', points, fixture['grid_3d'], 1e-5)
+  move = jax.vmap(lambda p, v: renderer.move_points(p, v, camera))
+  back = jax.vmap(lambda p, v: renderer.move_points_back(p, v, camera))
+  report.check('warped_3d', move(points, view), fixture['warped_3d'], 1e-5)
+  report.check('inv_warped_3d', back(points, view), fixture['inv_warped_3d'], 1e-5)
+
+  def grids(function):
+    return lambda d, v: jax.vmap(lambda d, v: function(d, v, camera) / (size - 1) * 2 - 1)(d, v)
+
+  for name, function in (
+    ('warped_2d', renderer.forward_grid),
+    ('inv_warped_2d', renderer.inverse_grid),
+  ):
+    report.check(name, grids(function)(depth, view), fixture[name], 1e-5)
+    scalar = lambda d, v, f=function: jnp.sum(grids(f)(d, v) * fixture['r_2d'])
+    grad_depth, grad_view = jax.grad(scalar, (0, 1))(depth, view)
+    report.check(f'grad_depth_of_{name}', grad_depth, fixture[f'grad_depth_of_{name}'], 1e-5)
+    report.check(f'grad_view_of_{name}', grad_view, fixture[f'grad_view_of_{name}'], 1e-5)
+
+  normals = jax.vmap(lambda d: renderer.normals_from_depth(d, camera))
+  report.check('normal', normals(depth), fixture['normal'], 1e-5)
+  grad = jax.grad(lambda d: jnp.sum(normals(d) * fixture['r_normal']))(depth)
+  report.check('grad_depth_of_normal', grad, fixture['grad_depth_of_normal'], 1e-5)
+
+
+def check_depth(report, name, ours, reference, far=1.2):
+  inside = interior(reference, far) & (np.asarray(ours) < far)
+  report.check_fraction(f'{name} coverage', (np.asarray(ours) < far) != (reference < far), 1e-2)
+  error = np.abs(np.asarray(ours, np.float64) - reference)[inside]
+  report.rows.append((f'{name} mean', float(error.mean()), 1e-4))
+  report.rows.append((f'{name} 99%', float(np.quantile(error, 0.99)), 5e-4))
+
+
+def check_gradients(report, fixture, name, grad_depth, grad_view):
+  reference = fixture['grad_canon_depth_f64' if 'grad_canon_depth_f64' in fixture else name]
+  report.check('grad_canon_depth', grad_depth, reference, 5e-3)
+  report.check('grad_canon_depth 99%', grad_depth, reference, 5e-4, quantile=0.99)
+  if 'grad_view_f64' in fixture:
+    for k, (ours, theirs) in enumerate(zip(grad_view, fixture['grad_view_f64'], strict=True)):
+      report.check(f'grad_view[{k}]', ours, theirs, 2e-3)
+
+
+@replays('c_warp_*.npz')
+def replay_warp(fixture, report):
+  camera = renderer.Camera()
+  reference = fixture['warped_depth']
+  count = len(reference)
+  depth = jnp.asarray(of_view(fixture['canon_depth'], count))
+  view = jnp.asarray(fixture['view']) if 'view' in fixture else jnp.zeros((count, 6))
+
+  def warp(depth, view):
+    return jax.vmap(lambda d, v: renderer.depth_in_view(d, v, camera, **PUBLISHED)[0])(depth, view)
+
+  ours, pullback = jax.vjp(jax.jit(warp), depth, view)
+  check_depth(report, 'warped_depth', ours, reference)
+  grad_depth, grad_view = pullback(jnp.asarray(fixture['r']))
+  check_gradients(report, fixture, 'grad_canon_depth', grad_depth, grad_view)
+
+
+@replays('c_sample_*.npz')
+def replay_sample(fixture, report):
+  camera = renderer.Camera()
+  view = jnp.asarray(fixture['view'])
+  depth = jnp.asarray(of_view(fixture['canon_depth'], len(view)))
+  texture = jnp.asarray(channels_last(fixture['texture']))
+
+  @jax.jit
+  @jax.vmap
+  def sample(depth, view, texture):
+    seen, _ = renderer.depth_in_view(depth, view, camera, **PUBLISHED)
+    grid = renderer.inverse_grid(seen, view, camera)
+    return renderer.sample_bilinear(texture, grid), seen, grid
+
+  (image, seen, grid), pullback = jax.vjp(sample, depth, view, texture)
+  check_depth(report, 'warped_depth', seen, fixture['warped_depth'])
+  inside = interior(fixture['warped_depth'], 1.2)
+  # Given the reference's own depth, the rest of the chain is exact.
+  exact_grid = jax.vmap(lambda d, v: renderer.inverse_grid(d, v, camera))(
+    jnp.asarray(fixture['warped_depth']), view
+  )
+  report.check('inv_grid_2d', normalised(exact_grid), fixture['inv_grid_2d'], 2e-5)
+  exact_image = jax.vmap(renderer.sample_bilinear)(texture, exact_grid)
+  report.check('image', exact_image, channels_last(fixture['image']), 5e-4)
+  report.check(
+    'image (own depth)', image, channels_last(fixture['image']), 5e-4, where=inside[..., None]
+  )
+  r = jnp.asarray(channels_last(fixture['r']))
+  grad_depth, grad_view, grad_texture = pullback((r, jnp.zeros_like(seen), jnp.zeros_like(grid)))
+  check_gradients(report, fixture, 'grad_canon_depth', grad_depth, grad_view)
+  report.check('grad_texture', grad_texture, channels_last(fixture['grad_texture']), 5e-3)
