@@ -1,0 +1,120 @@
+"""Every number of the method once, with its meaning. `configs/*.py` hold differences only."""
+
+from ml_collections import ConfigDict
+
+
+def get_default_config() -> ConfigDict:
+  """The defaults shared by all experiments.
+
+  Returns:
+    A locked-by-caller ConfigDict; `configs/heads.py` shows how an experiment changes it.
+  """
+  config = ConfigDict()
+  config.seed = 0  # the one seed of a run
+  config.image_size = 64  # pixels, a power of two of at least 64
+  config.published = False  # reproduce the published code's departures (docs/published.md)
+
+  config.data = ConfigDict()
+  config.data.images = 'embedded:heads'  # file, folder or glob of pictures; 'embedded:heads'
+  config.data.masks = ''  # folder of masks of the same names (white on the object); '' = none
+  config.data.latents = ''  # .npz with 'w' [n, w_dim] in the order of the pictures; '' = invert
+  config.data.depths = ''  # folder of true depth PNGs (depth = 1.1 - 0.2 v); only for metrics
+  config.data.regions = ''  # folder of masks to which metrics are confined; '' = the depth's own
+  config.data.num = 0  # use only so many pictures; 0 = all
+  config.data.start = 0  # index of the first picture used
+
+  config.camera = ConfigDict()
+  config.camera.fov = 10.0  # degrees over the image's width
+  config.camera.min_depth = 0.9  # range of canonical depth, camera units
+  config.camera.max_depth = 1.1
+  config.camera.border_depth = 1.04  # depth of the two columns at each side
+  config.camera.border_weight = 1.0  # how strongly they are pulled there (published: 1.02)
+  config.camera.rotation_center = 1.0  # depth of the centre of rotation
+  config.camera.rotation_range = 60.0  # degrees for a view network's output of 1
+  config.camera.xy_translation_range = 0.1  # camera units for an output of 1
+  config.camera.z_translation_range = 0.0
+
+  config.renderer = ConfigDict()
+  config.renderer.pixel_offset = 0.0  # published: 0.5
+  config.renderer.supersample = 1  # published: 2
+  config.renderer.march_steps = 0  # steps along a ray; 0 = half the image size
+
+  config.gan = ConfigDict()
+  config.gan.weights = 'embedded:heads'  # .safetensors or rosinality .pt
+  config.gan.truncation = 1.0
+  config.gan.crop = 0  # centre crop of the GAN's image, pixels at origin_size; 0 = none
+  config.gan.origin_size = 0  # size the GAN's image is brought to before the crop; 0 = image_size
+
+  config.networks = ConfigDict()
+  config.networks.width = 0  # first width of depth, albedo, view, light nets; 0 = max(4096/size, 16)
+  config.networks.group_norm_base = 0  # channels a group; 0 = 8 from 128 px on, else 16
+  config.networks.bottleneck = 256
+  config.networks.encoder_width = 32
+  config.networks.pretrained = ''  # .safetensors with starting parameters; '' = fit the prior
+
+  config.prior = ConfigDict()
+  config.prior.shape = 'ellipsoid'  # ellipsoid, flat, asymmetric
+  config.prior.category = 'face'  # edits of the mask's box: face, synface, cat, car, church, horse
+  config.prior.near = 0.91
+  config.prior.far = 1.02
+  config.prior.iterations = 1000  # Adam steps that regress the depth net to it
+  config.prior.image_centered = False  # stretch about the image's centre (published)
+  config.prior.view_light = 'embedded:heads'  # .npz: view_mean, view_cov, light_mean, light_cov
+
+  config.sampling = ConfigDict()
+  config.sampling.batch_size = 16  # pseudo samples an iteration
+  config.sampling.view_scale = 1.0  # multiplies the spread of the yaw
+  config.sampling.scale_mean_yaw = False  # ... and its mean (published)
+  config.sampling.rand_light = (-1.0, 1.0, -0.2, 0.8, -0.1, 0.6, -0.6)
+  config.sampling.collect_iters = 100  # batches projected at the end of step 2
+  config.sampling.relative_encoding = True  # offsets relative to the GAN's own image
+  config.sampling.use_mask = False  # canonical mask in step 2's and 3's losses
+  config.sampling.f1_depth = 2  # mapping layers the offset passes through
+  config.sampling.skip_first_batch = False  # first pass of step 3 (published)
+
+  config.loss = ConfigDict()
+  config.loss.perceptual = 'discriminator'  # lpips, discriminator, none
+  config.loss.perceptual_weights = ''  # .safetensors of VGG16 and LPIPS heads, for lpips
+  config.loss.discriminator_features = 4  # block outputs compared
+  config.loss.lam_perceptual = 0.5
+  config.loss.lam_smooth = 0.01
+  config.loss.smooth_huber = 0.0  # second differences below this count quadratically; 0 = L1
+  config.loss.lam_regular = 0.01  # size of latent offsets
+  config.loss.lam_view = 0.0  # V on projections against the views drawn (0 = published)
+  config.loss.lam_light = 0.0  # L on projections against the lights drawn (0 = published)
+
+  config.optimizer = ConfigDict()
+  config.optimizer.learning_rate = 1e-4
+  config.optimizer.beta1 = 0.9
+  config.optimizer.beta2 = 0.999
+  config.optimizer.weight_decay = 5e-4  # added to the gradient, not decoupled
+
+  config.stages = ConfigDict()
+  config.stages.count = 4
+  config.stages.first = stage(600, 600, 400, flip1=False, flip3=True)
+  config.stages.later = stage(200, 500, 300, flip1=False, flip3=False)
+
+  config.inversion = ConfigDict()
+  config.inversion.iterations = 250  # Adam steps for a picture without a latent
+  config.inversion.space = 'w'  # w, w+
+  config.inversion.learning_rate = 0.05
+  config.inversion.lam_features = 0.25  # discriminator-feature L1
+  config.inversion.lam_mean = 0.01  # squared distance to the mean latent
+
+  config.checkpoint = ConfigDict()
+  config.checkpoint.every = 200  # iterations between checkpoints, beside those at step boundaries
+  config.checkpoint.keep = 2
+
+  config.results = ConfigDict()
+  config.results.videos = True
+  config.results.mesh = True
+  config.results.max_yaw = 70.0  # degrees; 45 for cars, churches, horses
+  config.results.max_pitch = 20.0
+  return config
+
+
+def stage(step1: int, step2: int, step3: int, *, flip1: bool, flip3: bool) -> ConfigDict:
+  """Lengths of the three steps of a stage in iterations, and where mirror images are used."""
+  return ConfigDict(
+    {'step1': step1, 'step2': step2, 'step3': step3, 'flip1': flip1, 'flip3': flip3}
+  )

@@ -1,0 +1,171 @@
+"""What flows through the algorithm: pytrees of arrays, and the static settings beside them.
+
+All images are channels last in [-1, 1], masks in [0, 1], depths in camera units, views [6] in
+radians and camera units. An instance's arrays have no batch axis.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from gan2shape_jax.renderer import Camera
+
+
+class Instance(NamedTuple):
+  """One picture to reconstruct.
+
+  Attributes:
+    image: [size, size, 3] in [-1, 1].
+    mask: [size, size, 1] in [0, 1], 1 on the object.
+    latent: [w_dim] or [layers, w_dim], the GAN's latent (w or w+) of the image.
+  """
+
+  image: jax.Array
+  mask: jax.Array
+  latent: jax.Array
+
+
+class Factors(NamedTuple):
+  """What the networks see in one picture.
+
+  Attributes:
+    depth: [size, size] canonical depth.
+    albedo: [size, size, 3] canonical albedo in [-1, 1].
+    view: [6] radians and camera units: moves the canonical shape to how the picture shows it.
+    light: [4] ambient, diffuse, dx, dy, as the light network has them (mean added).
+    mask: [size, size, 1] the object's mask in the canonical frame.
+  """
+
+  depth: jax.Array
+  albedo: jax.Array
+  view: jax.Array
+  light: jax.Array
+  mask: jax.Array
+
+
+class Projections(NamedTuple):
+  """Pseudo samples after projection onto the GAN's images, [batches, batch, ...] each.
+
+  Attributes:
+    images: [batches, batch, size, size, 3] the GAN's images.
+    masks: [batches, batch, size, size, 1] masks of the pseudo samples that led to them.
+    views: [batches, batch, 6] views drawn for the pseudo samples, network units.
+    lights: [batches, batch, 4] lights drawn: ambient, diffuse, dx, dy, as the light network's.
+  """
+
+  images: jax.Array
+  masks: jax.Array
+  views: jax.Array
+  lights: jax.Array
+
+
+class FitState(NamedTuple):
+  """Everything that training changes.
+
+  Attributes:
+    params: the five networks' parameters: depth, albedo, view, light, encoder.
+    optimizer: optax state of the networks that the current step trains.
+  """
+
+  params: dict[str, Any]
+  optimizer: Any
+
+
+class ViewLightPrior(NamedTuple):
+  """Gaussians of views and lights, in network units.
+
+  Attributes:
+    view_mean: [6].
+    view_cov: [6, 6].
+    light_mean: [4].
+    light_cov: [4, 4].
+  """
+
+  view_mean: jax.Array
+  view_cov: jax.Array
+  light_mean: jax.Array
+  light_cov: jax.Array
+
+
+class Networks(NamedTuple):
+  """Apply functions (params, images [batch, size, size, 3]) -> raw outputs.
+
+  Attributes:
+    depth: -> [batch, size, size] unbounded.
+    albedo: -> [batch, size, size, 3] in [-1, 1].
+    view: -> [batch, 6] in [-1, 1].
+    light: -> [batch, 4] in [-1, 1].
+    encoder: -> [batch, w_dim].
+  """
+
+  depth: Callable
+  albedo: Callable
+  view: Callable
+  light: Callable
+  encoder: Callable
+
+
+class Frozen(NamedTuple):
+  """Parameters that nothing trains; passed as arguments, so that no compilation bakes them in.
+
+  Attributes:
+    generator: StyleGAN2 generator.
+    discriminator: StyleGAN2 discriminator.
+    perceptual: VGG16 and LPIPS heads, or None.
+    mean_latent: [w_dim] centre of truncation.
+    prior: the views' and lights' Gaussians.
+  """
+
+  generator: Any
+  discriminator: Any
+  perceptual: Any
+  mean_latent: jax.Array
+  prior: ViewLightPrior
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Static numbers of the method; the names and defaults are explained in `config.py`."""
+
+  camera: Camera = Camera(10.0, 1.0)
+  min_depth: float = 0.9
+  max_depth: float = 1.1
+  border_depth: float = 1.04
+  border_weight: float = 1.0
+  rotation_range: float = 60.0
+  xy_translation_range: float = 0.1
+  z_translation_range: float = 0.0
+  add_mean_view: bool = True
+  add_mean_light: bool = True
+  pixel_offset: float = 0.0
+  supersample: int = 1
+  march_steps: int = 0
+  perceptual: str = 'discriminator'
+  lam_perceptual: float = 0.5
+  lam_smooth: float = 0.01
+  lam_regular: float = 0.01
+  lam_view: float = 0.0
+  lam_light: float = 0.0
+  smooth_huber: float = 0.0
+  discriminator_features: int = 4
+  view_scale: float = 1.0
+  scale_mean_yaw: bool = False
+  rand_light: tuple[float, ...] = (-1.0, 1.0, -0.2, 0.8, -0.1, 0.6, -0.6)
+  relative_encoding: bool = True
+  use_mask: bool = False
+  f1_depth: int = 2
+  truncation: float = 1.0
+  crop: int = 0
+  origin_size: int = 0
+  batch_size: int = 16
+  learning_rate: float = 1e-4
+  beta1: float = 0.9
+  beta2: float = 0.999
+  weight_decay: float = 5e-4
+
+  @property
+  def depth_margin(self) -> float:
+    """Views clamp depth to the canonical range widened by this much on both sides."""
+    return (self.max_depth - self.min_depth) / 2
