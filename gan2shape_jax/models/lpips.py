@@ -1,8 +1,8 @@
 """Perceptual distance of two images: LPIPS v0.1, net-lin on VGG16.
 
-Pure functions of frozen parameters
-`{'convs': [{'kernel': [3, 3, I, O], 'bias': [O]}] * 13, 'heads': [[C]] * 5}`; widths are the
-parameters' own. Images are `[B, H, W, 3]`, RGB in [-1, 1], H and W at least 16. There is no
+Pure functions of frozen parameters, a dict of `conv_0` to `conv_12`,
+`{'kernel': [3, 3, I, O], 'bias': [O]}`, and `head_0` to `head_4`, `{'weight': [C]}`; widths are
+the parameters' own. Images are `[B, H, W, 3]`, RGB in [-1, 1], H and W at least 16. There is no
 dropout.
 
 Source: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric,
@@ -41,12 +41,13 @@ def vgg_features(params, images) -> list[jax.Array]:
   shift = jnp.asarray(INPUT_SHIFT, images.dtype)[None, None, None]
   scale = jnp.asarray(INPUT_SCALE, images.dtype)[None, None, None]
   x = (images - shift) / scale
-  features, convs = [], iter(params['convs'])
+  features, layer = [], 0
   for level, count in enumerate(CONVS_PER_LEVEL):
     if level:
       x = _max_pool(x)
     for _ in range(count):
-      x = _conv_relu(next(convs), x)
+      x = _conv_relu(params[f'conv_{layer}'], x)
+      layer += 1
     features.append(x)
   return features
 
@@ -82,7 +83,8 @@ def distance_per_level(params, features_a, features_b) -> jax.Array:
     scaled to unit length over channels.
   """
   terms = []
-  for head, a, b in zip(params['heads'], features_a, features_b, strict=True):
+  for level, (a, b) in enumerate(zip(features_a, features_b, strict=True)):
+    head = params[f'head_{level}']['weight']
     terms.append((jnp.square(_unit(a) - _unit(b)) @ head).mean((1, 2)))
   return jnp.stack(terms, axis=1)
 

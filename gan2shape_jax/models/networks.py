@@ -3,7 +3,7 @@
 `EncoderDecoder` makes a map as large as the image (depth, albedo), `Encoder` a few numbers (view,
 light) and `ResidualEncoder` a latent code. All take images `[B, S, S, 3]` in [-1, 1], channels
 last, of any power-of-two size S >= 64; how many levels there are follows from S. Parameters are
-float32 in nested dicts of one level, `{layer: {'kernel' | 'scale' | 'bias': array}}`, kernels as
+float32 in nested dicts, `{layer: {'kernel' | 'scale' | 'bias': array}}`, kernels as
 `[height, width, in, out]` (those of transposed convolutions too, not flipped).
 
 Initial weights are drawn as the original's framework draws them: uniform within
@@ -14,6 +14,7 @@ Source: GAN2Shape (arXiv:2011.00844), appendix; the encoder-decoder comes from U
 """
 
 import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -58,16 +59,17 @@ def uniform_fan_in(*, transposed: bool = False, fan_in: int | None = None):
 
 
 class Conv(nn.Module):
-  """A convolution without bias in one of the forms of `convolution`.
+  """A convolution in one of the forms of `convolution`.
 
   Attributes:
-    form: function of `(x, kernel)`.
+    form: function of values `[B, H, W, C]` and a kernel `[size, size, C, features]`.
     features: output channels.
     size: height and width of the kernel.
     transposed: whether the form is a transposed convolution (for the initial weights).
+    use_bias: whether a bias per output channel is added.
   """
 
-  form: callable
+  form: Callable
   features: int
   size: int
   transposed: bool = False
@@ -75,14 +77,14 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x):
+    """Values `[B, H, W, C]` -> `[B, H', W', features]`."""
     shape = (self.size, self.size, x.shape[-1], self.features)
-    x_out = self.form(
-      x, self.param('kernel', uniform_fan_in(transposed=self.transposed), shape, jnp.float32)
-    )
+    init = uniform_fan_in(transposed=self.transposed)
+    result = self.form(x, self.param('kernel', init, shape, jnp.float32))
     if self.use_bias:
-      init = uniform_fan_in(fan_in=self.size**2 * x.shape[-1])
-      x_out += self.param('bias', init, (self.features,), jnp.float32)[None, None, None]
-    return x_out
+      init = uniform_fan_in(fan_in=math.prod(shape[:-1]))
+      result += self.param('bias', init, (self.features,), jnp.float32)[None, None, None]
+    return result
 
 
 class GroupNorm(nn.Module):
@@ -96,6 +98,7 @@ class GroupNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x):
+    """Values `[B, H, W, C]` -> the same shape, normalised."""
     scale = self.param('scale', nn.initializers.ones, (x.shape[-1],), jnp.float32)
     bias = self.param('bias', nn.initializers.zeros, (x.shape[-1],), jnp.float32)
     return convolution.group_norm(x, scale, bias, group_size=self.group_size, eps=NORM_EPSILON)
@@ -218,6 +221,7 @@ class DownBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x):
+    """Values `[B, H, W, C]` -> `[B, H/2, W/2, features]`."""
     x = nn.relu(x)
     shortcut = convolution.mean_pool(x)
     shortcut = Conv(convolution.conv, self.features, 1, use_bias=True, name='shortcut')(shortcut)
