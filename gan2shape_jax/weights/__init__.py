@@ -1,0 +1,13 @@
+"""Foreign checkpoints and safetensors files -> params, with names compared and listed."""
+
+from gan2shape_jax.weights.files import WeightsError, load_safetensors, save_safetensors
+from gan2shape_jax.weights.stylegan2 import load_stylegan2
+from gan2shape_jax.weights.torch_files import read_torch_file
+
+__all__ = [
+  'WeightsError',
+  'load_safetensors',
+  'load_stylegan2',
+  'read_torch_file',
+  'save_safetensors',
+]

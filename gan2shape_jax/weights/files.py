@@ -1,0 +1,156 @@
+"""Weights on disk: nested dicts of arrays as safetensors files, and names that must agree."""
+
+import os
+import pathlib
+import tempfile
+from collections.abc import Mapping
+
+import numpy as np
+import safetensors
+from safetensors.numpy import load as safetensors_load
+from safetensors.numpy import save as safetensors_save
+
+_SEPARATOR = '/'
+_MOST_NAMES = 8
+
+
+class WeightsError(ValueError):
+  """A weights file that cannot be read, written or used; the message is one line."""
+
+
+def flatten(params: Mapping, prefix: str = '') -> dict[str, np.ndarray]:
+  """A nested dict of arrays as a flat one, keys joined with '/'."""
+  flat = {}
+  for key, value in params.items():
+    if not isinstance(key, str) or not key or _SEPARATOR in key:
+      raise ValueError(f'{key!r} cannot be part of a name')
+    if isinstance(value, Mapping):
+      flat.update(flatten(value, prefix + key + _SEPARATOR))
+    else:
+      flat[prefix + key] = np.asarray(value)
+  return flat
+
+
+def unflatten(flat: Mapping[str, np.ndarray]) -> dict:
+  """The inverse of `flatten` (for dicts without empty groups)."""
+  params = {}
+  for name, value in flat.items():
+    *groups, last = name.split(_SEPARATOR)
+    place = params
+    for group in groups:
+      place = place.setdefault(group, {})
+    place[last] = value
+  return params
+
+
+def save_safetensors(
+  path: str | os.PathLike, params: Mapping, metadata: Mapping[str, str] | None = None
+) -> int:
+  """Writes a nested dict of arrays; the file appears complete or not at all.
+
+  Args:
+    path: the file to write; an existing one is replaced.
+    params: nested dict of arrays, saved in their types.
+    metadata: short texts kept in the file's header.
+
+  Returns:
+    The file's size in bytes.
+
+  Raises:
+    WeightsError: the folder cannot be written or the disk is full.
+  """
+  path = pathlib.Path(path)
+  arrays = {name: np.ascontiguousarray(array) for name, array in sorted(flatten(params).items())}
+  content = safetensors_save(arrays, metadata=dict(metadata or {}))
+  temporary = None
+  try:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    with os.fdopen(handle, 'wb') as file:
+      file.write(content)
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(temporary, 0o666 & ~umask)
+    os.replace(temporary, path)
+  except OSError as error:
+    if temporary is not None:
+      pathlib.Path(temporary).unlink(missing_ok=True)
+    raise WeightsError(f'cannot write {path}: {error.strerror or error}') from None
+  return len(content)
+
+
+def load_safetensors(path: str | os.PathLike, *, dtype=np.float32) -> dict:
+  """Reads a nested dict of arrays.
+
+  Args:
+    path: a safetensors file.
+    dtype: the type of the floating-point arrays returned; None keeps those of the file. Others
+      keep theirs.
+
+  Returns:
+    The nested dict of numpy arrays.
+
+  Raises:
+    WeightsError: the file is missing or no safetensors file.
+  """
+  content = read_bytes(path)
+  try:
+    flat = safetensors_load(content)
+  except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+    raise WeightsError(f'{path}: expected a safetensors file ({error})') from None
+  return unflatten({name: cast_floating(array, dtype) for name, array in flat.items()})
+
+
+def cast_floating(array: np.ndarray, dtype) -> np.ndarray:
+  """Casts a floating-point array (bfloat16 included) to `dtype`; None or others: unchanged."""
+  floating = np.issubdtype(array.dtype, np.floating) or array.dtype.name == 'bfloat16'
+  return array.astype(dtype) if dtype is not None and floating else array
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+  """A file's content; WeightsError where it cannot be read."""
+  try:
+    return pathlib.Path(path).read_bytes()
+  except OSError as error:
+    raise WeightsError(f'cannot read {path}: {error.strerror or error}') from None
+
+
+def compare_names(expected: Mapping, found: Mapping, *, path: str | os.PathLike):
+  """Raises where two flat dicts differ in names or shapes.
+
+  Args:
+    expected: names to shapes, or to arrays; None as a value accepts any shape.
+    found: names to shapes or arrays.
+    path: the file, for the message.
+
+  Raises:
+    WeightsError: one line that lists missing names, extra names and shapes that differ (the first
+      few of each).
+  """
+  missing = [name for name in expected if name not in found]
+  extra = [name for name in found if name not in expected]
+  differing = []
+  for name in expected:
+    if name in found and expected[name] is not None:
+      wanted, given = _shape(expected[name]), _shape(found[name])
+      if wanted != given:
+        differing.append(f'{name} {_times(given)} instead of {_times(wanted)}')
+  problems = [
+    f'{len(names)} {what}: {_shortened(names)}'
+    for what, names in (('missing', missing), ('extra', extra), ('of wrong shape', differing))
+    if names
+  ]
+  if problems:
+    raise WeightsError(f'{path}: the arrays are not the expected ones; ' + '; '.join(problems))
+
+
+def _shape(value):
+  return tuple(getattr(value, 'shape', value))
+
+
+def _times(shape):
+  return 'x'.join(str(size) for size in shape) or 'scalar'
+
+
+def _shortened(names):
+  more = len(names) - _MOST_NAMES
+  return ', '.join(names[:_MOST_NAMES]) + (f' and {more} more' if more > 0 else '')

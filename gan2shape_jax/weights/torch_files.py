@@ -1,0 +1,173 @@
+"""Reads PyTorch checkpoints without PyTorch and without running code from the file.
+
+A checkpoint is a pickle whose tensors refer to raw storages beside it: in a zip archive
+(`data.pkl`, `data/0`, ...; since PyTorch 1.6), or one after the other in a stream (before). A
+pickle is a program, so this unpickler knows only the handful of names that tensors need and rejects
+every other before anything happens.
+
+Source:
+  the formats as documented in PyTorch's notes on serialization semantics.
+"""
+
+import collections
+import io
+import os
+import pickle
+import zipfile
+
+import ml_dtypes
+import numpy as np
+
+from gan2shape_jax.weights.files import WeightsError, read_bytes
+
+_STORAGE_TYPES = {
+  'DoubleStorage': np.dtype(np.float64),
+  'FloatStorage': np.dtype(np.float32),
+  'HalfStorage': np.dtype(np.float16),
+  'BFloat16Storage': np.dtype(ml_dtypes.bfloat16),
+  'LongStorage': np.dtype(np.int64),
+  'IntStorage': np.dtype(np.int32),
+  'ShortStorage': np.dtype(np.int16),
+  'CharStorage': np.dtype(np.int8),
+  'ByteStorage': np.dtype(np.uint8),
+  'BoolStorage': np.dtype(np.bool_),
+}
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_PROTOCOL = 1001
+_EXPECTED = 'expected a PyTorch checkpoint'
+
+
+class _RefusedError(Exception):
+  """Something in the file that a checkpoint of tensors does not contain."""
+
+
+def read_torch_file(path: str | os.PathLike) -> dict:
+  """Reads the tensors of a PyTorch checkpoint as numpy arrays.
+
+  Args:
+    path: a file made by `torch.save`, of the zip format or the older stream format. It may hold
+      dicts, lists, tuples, sets, numbers, text and dense tensors or parameters of the types half,
+      bfloat16, float, double, (unsigned) integers and bool; nothing else.
+
+  Returns:
+    What was saved, arrays in place of tensors, in their types.
+
+  Raises:
+    WeightsError: one line: the file is missing, cut off, no checkpoint, or refers to code.
+  """
+  content = read_bytes(path)
+  try:
+    if content[:4] == b'PK\x03\x04':
+      return _read_zip(content)
+    return _read_stream(content)
+  except _RefusedError as error:
+    raise WeightsError(f'{path}: {_EXPECTED} of tensors only; {error}') from None
+  except zipfile.BadZipFile:
+    raise WeightsError(f'{path}: {_EXPECTED}, but the zip archive is damaged or cut off') from None
+  except Exception as error:  # an unpickler fed with arbitrary bytes raises almost anything
+    detail = ' '.join(str(error).split()) or type(error).__name__
+    raise WeightsError(f'{path}: {_EXPECTED} ({detail[:200]})') from None
+
+
+def _read_zip(content):
+  """The zip format: one top folder with data.pkl and data/<key>."""
+  with zipfile.ZipFile(io.BytesIO(content)) as archive:
+    pickles = [name for name in archive.namelist() if name.split('/')[1:] == ['data.pkl']]
+    if len(pickles) != 1:
+      raise _RefusedError('the zip archive has no data.pkl')
+    folder = pickles[0].split('/')[0]
+    order = f'{folder}/byteorder'
+    if order in archive.namelist() and archive.read(order) != b'little':
+      raise _RefusedError('its numbers are not little-endian')
+    storages = {}
+
+    def find_storage(key, dtype, size):
+      if key not in storages:
+        storages[key] = _as_numbers(archive.read(f'{folder}/data/{key}'), dtype, size)
+      return storages[key]
+
+    return _Unpickler(io.BytesIO(archive.read(pickles[0])), find_storage).load()
+
+
+def _read_stream(content):
+  """The older format: magic number, protocol, system, object, keys, then the storages."""
+  file = io.BytesIO(content)
+  if _Unpickler(file).load() != _LEGACY_MAGIC or _Unpickler(file).load() != _LEGACY_PROTOCOL:
+    raise _RefusedError('it does not begin like one')
+  if not _Unpickler(file).load().get('little_endian', True):
+    raise _RefusedError('its numbers are not little-endian')
+  # The storages come last: arrays are made on them at once and filled afterwards.
+  storages = {}
+
+  def find_storage(key, dtype, size):
+    if size * dtype.itemsize > len(content):
+      raise _RefusedError('it is cut off')
+    return storages.setdefault(key, np.zeros(size, dtype))
+
+  result = _Unpickler(file, find_storage).load()
+  for key in _Unpickler(file).load():
+    size = int.from_bytes(file.read(8), 'little')
+    storage = storages.get(key)
+    if storage is None or storage.size != size:
+      raise _RefusedError('its storages do not match its tensors')
+    storage[:] = _as_numbers(file.read(size * storage.itemsize), storage.dtype, size)
+  return result
+
+
+def _as_numbers(raw, dtype, size):
+  if len(raw) < size * dtype.itemsize:
+    raise _RefusedError('it is cut off')
+  return np.frombuffer(raw, dtype, size)
+
+
+class Namespace:
+  """Stands in for `argparse.Namespace`, in which training scripts keep their settings."""
+
+
+class _Unpickler(pickle.Unpickler):
+  """An unpickler that knows tensors and containers, and no other name."""
+
+  def __init__(self, file, find_storage=None):
+    super().__init__(file, encoding='latin-1')
+    self._find_storage = find_storage
+
+  def find_class(self, module, name):
+    if (module, name) == ('collections', 'OrderedDict'):
+      return collections.OrderedDict
+    if module == 'torch._utils' and name == '_rebuild_tensor_v2':
+      return _rebuild_tensor
+    if module == 'torch._utils' and name == '_rebuild_parameter':
+      return _rebuild_parameter
+    if (module, name) == ('argparse', 'Namespace'):
+      return Namespace
+    if module == 'torch' and name == 'Size':
+      return tuple
+    if module in ('torch', 'torch.storage') and name in _STORAGE_TYPES:
+      return _STORAGE_TYPES[name]
+    raise _RefusedError(f'it refers to {module}.{name}, which was not run')
+
+  def persistent_load(self, reference):
+    kind, dtype, key, _, size, *view = reference
+    if kind != 'storage' or not isinstance(dtype, np.dtype) or any(v is not None for v in view):
+      raise _RefusedError('it has a reference of unknown kind')
+    if self._find_storage is None:
+      raise _RefusedError('it has a tensor in its header')
+    return self._find_storage(str(key), dtype, int(size))
+
+
+def _rebuild_tensor(storage, offset, shape, strides, *unused):
+  """A view of a storage: the offset and the strides count numbers."""
+  shape, strides = tuple(shape), tuple(strides)
+  if not isinstance(storage, np.ndarray) or len(shape) != len(strides):
+    raise _RefusedError('it has a malformed tensor')
+  if min((offset, *shape, *strides)) < 0:
+    raise _RefusedError('it has a malformed tensor')
+  last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+  if 0 not in shape and last >= storage.size:
+    raise _RefusedError('it has a tensor larger than its storage')
+  byte_strides = [stride * storage.itemsize for stride in strides]
+  return np.lib.stride_tricks.as_strided(storage[offset:], shape, byte_strides)
+
+
+def _rebuild_parameter(data, *unused):
+  return data
