@@ -1,0 +1,117 @@
+"""Losses: photometric, smoothness, discriminator features, perceptual distances.
+
+Images are [batch, height, width, channels] in [-1, 1].
+"""
+
+import jax
+import jax.numpy as jnp
+
+from gan2shape_jax.models.discriminator import discriminator_features
+from gan2shape_jax.models.lpips import lpips
+from gan2shape_jax.models.resampling import resize
+from gan2shape_jax.reconstruction.state import Frozen, Settings
+
+_EPSILON = 1e-7
+
+
+def photometric_loss(images, targets, mask=None, sigma=None):
+  """Mean absolute difference, over the mask where one is given.
+
+  Args:
+    images: [batch, height, width, channels].
+    targets: like `images`.
+    mask: [batch, height, width, 1] weights, or None.
+    sigma: [batch, height, width, 1] scale of a Laplace likelihood (Unsup3d, equation 3), or None.
+
+  Returns:
+    [] loss.
+  """
+  loss = jnp.abs(images - targets)
+  if sigma is not None:
+    loss = loss * 2**0.5 / (sigma + _EPSILON) + jnp.log(sigma + _EPSILON)
+  if mask is None:
+    return loss.mean()
+  weights = jnp.broadcast_to(mask, loss.shape)
+  # An empty mask gives no loss, not a division by zero.
+  return jnp.sum(loss * weights) / jnp.maximum(weights.sum(), _EPSILON)
+
+
+def smoothness_loss(maps, *, huber: float = 0.0):
+  """Mean absolute second differences: xx, xy, yx and yy (GAN2Shape, section 3.2).
+
+  Args:
+    maps: [batch, height, width] or [batch, height, width, channels].
+    huber: second differences below this count quadratically; 0 for the plain absolute value,
+      whose gradient on smooth maps is the sign of rounding noise.
+
+  Returns:
+    [] loss.
+  """
+
+  def size(x):
+    if not huber:
+      return jnp.abs(x).mean()
+    small = jnp.minimum(jnp.abs(x), huber)
+    return (jnp.abs(x) - small + small**2 / (2 * huber)).mean()
+
+  along_x, along_y = maps[:, :, 1:] - maps[:, :, :-1], maps[:, 1:] - maps[:, :-1]
+  xx, xy = along_x[:, :, 1:] - along_x[:, :, :-1], along_x[:, 1:] - along_x[:, :-1]
+  yx, yy = along_y[:, :, 1:] - along_y[:, :, :-1], along_y[:, 1:] - along_y[:, :-1]
+  return size(xx) + size(xy) + size(yx) + size(yy)
+
+
+def discriminator_feature_loss(features, targets, mask=None):
+  """Summed mean absolute difference of discriminator features (GAN2Shape, equation 4).
+
+  Args:
+    features: list of [batch, h, w, channels], with gradient.
+    targets: like `features`; no gradient passes.
+    mask: [batch, height, width, 1] weights, area-pooled to each size, or None.
+
+  Returns:
+    [] loss.
+  """
+  total = jnp.zeros(())
+  for feature, target in zip(features, targets, strict=True):
+    pooled = None if mask is None else resize(mask, feature.shape[1:3])
+    total = total + photometric_loss(feature, jax.lax.stop_gradient(target), pooled)
+  return total
+
+
+def perceptual_distance(frozen: Frozen, settings: Settings, images, targets, mask):
+  """The perceptual term for each image, of the kind that the settings name, inside a mask.
+
+  Args:
+    frozen: holds the weights of the discriminator, VGG16 and the LPIPS heads.
+    settings: `perceptual` is 'lpips', 'discriminator' or 'none'.
+    images: [batch, height, width, 3] in [-1, 1].
+    targets: like `images`; no gradient passes.
+    mask: [batch, height, width, 1] pixels that count.
+
+  Returns:
+    [batch] distances.
+
+  Raises:
+    ValueError: the kind is unknown.
+  """
+  targets = jax.lax.stop_gradient(targets)
+  if settings.perceptual == 'none':
+    return jnp.zeros(images.shape[0])
+  if settings.perceptual == 'lpips':
+    return lpips(frozen.perceptual, images * mask, targets * mask)
+  if settings.perceptual == 'discriminator':
+    # Outside the mask both show the target: the features see no edge that the mask made.
+    features = image_features(frozen, settings, images * mask + targets * (1 - mask))
+    references = image_features(frozen, settings, targets)
+    differences = [jnp.abs(f - r).mean((1, 2, 3)) for f, r in zip(features, references, strict=True)]
+    return sum(differences)
+  raise ValueError(
+    f'unknown perceptual loss {settings.perceptual!r}: expected lpips, discriminator or none'
+  )
+
+
+def image_features(frozen: Frozen, settings: Settings, images):
+  """The discriminator's first block outputs for images in [-1, 1]."""
+  return discriminator_features(
+    frozen.discriminator, images, count=settings.discriminator_features
+  )

@@ -1,0 +1,206 @@
+"""Step 2: pseudo samples of the current shape, projected onto the GAN's images (section 3.2).
+
+The encoder learns latent offsets that make the GAN repeat a rendering under a random view and
+light: what the GAN cannot show it corrects.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gan2shape_jax import renderer
+from gan2shape_jax.models import stylegan2
+from gan2shape_jax.models.resampling import center_crop, resize
+from gan2shape_jax.reconstruction import autoencoder, losses, priors
+from gan2shape_jax.reconstruction.state import Factors, Frozen, Instance, Networks, Settings
+
+TRAINED = ('encoder',)
+
+
+class Draw(NamedTuple):
+  """What is random in one pseudo sample.
+
+  Attributes:
+    view: [6] view in network units.
+    direction: [2] slopes dx, dy of the light.
+    strength: [] change k of the diffuse light.
+  """
+
+  view: jax.Array
+  direction: jax.Array
+  strength: jax.Array
+
+
+class Source(NamedTuple):
+  """What all pseudo samples of a step share.
+
+  Attributes:
+    factors: the picture's factors.
+    normals: [size, size, 3] of its depth.
+    own_image: [size, size, 3] the GAN's image of the picture's latent.
+  """
+
+  factors: Factors
+  normals: jax.Array
+  own_image: jax.Array
+
+
+def draw(key, frozen: Frozen, settings: Settings) -> Draw:
+  """Draws view and light of one pseudo sample."""
+  x0, x1, y0, y1, k0, k1, _ = settings.rand_light
+  view_key, x_key, y_key, strength_key = jax.random.split(key, 4)
+  view = priors.sample_view(view_key, frozen.prior, settings)
+  direction = jnp.stack(
+    [
+      jax.random.uniform(x_key, minval=x0, maxval=x1),
+      jax.random.uniform(y_key, minval=y0, maxval=y1),
+    ]
+  )
+  return Draw(view, direction, jax.random.uniform(strength_key, minval=k0, maxval=k1))
+
+
+def source(factors: Factors, instance: Instance, frozen: Frozen, settings: Settings) -> Source:
+  """Prepares what all pseudo samples share."""
+  normals = renderer.normals_from_depth(factors.depth, settings.camera)
+  size = instance.image.shape[0]
+  own_image = gan_images(instance.latent[None], frozen, settings, size)[0]
+  return Source(factors, normals, own_image)
+
+
+def drawn_light(light, drawn: Draw, settings: Settings) -> renderer.Light:
+  """The light of a pseudo sample: the picture's, brighter by k, from the direction drawn."""
+  own = renderer.light_from_code(light)
+  alpha = settings.rand_light[6]
+  direction = renderer.light_direction(drawn.direction[0], drawn.direction[1])
+  return renderer.Light(
+    own.ambient + alpha * drawn.strength, own.diffuse + drawn.strength, direction
+  )
+
+
+def pseudo_sample(origin: Source, drawn: Draw, settings: Settings):
+  """Renders the current shape under a drawn view and light.
+
+  Args:
+    origin: the shape, from `source`.
+    drawn: view and light.
+    settings: of the method.
+
+  Returns:
+    image [size, size, 3] in [-1, 1] and mask [size, size, 1].
+  """
+  factors = origin.factors
+  view = autoencoder.view_from_code(drawn.view, settings)
+  shape = autoencoder.geometry(factors.depth, view, settings)
+  light = drawn_light(factors.light, drawn, settings)
+  texture = renderer.lambertian(factors.albedo, origin.normals, light)
+  image = jnp.clip(renderer.sample_bilinear(texture, shape.grid), -1, 1)
+  mask = factors.mask if settings.use_mask else jnp.ones_like(factors.mask)
+  return image, renderer.sample_nearest(mask, shape.grid)
+
+
+def gan_images(latents, frozen: Frozen, settings: Settings, size: int):
+  """The GAN's images of latents, as large as the pictures.
+
+  Args:
+    latents: [batch, w_dim] or [batch, layers, w_dim].
+    frozen: holds the generator and the centre of truncation.
+    settings: truncation and crop.
+    size: of the images, pixels.
+
+  Returns:
+    [batch, size, size, 3] in [-1, 1].
+  """
+  if settings.truncation < 1:
+    latents = stylegan2.truncate(latents, frozen.mean_latent, settings.truncation)
+  images = jnp.clip(stylegan2.synthesize(frozen.generator, latents), -1, 1)
+  if settings.crop:
+    images = center_crop(resize(images, settings.origin_size or size), settings.crop)
+  return resize(images, size)
+
+
+def latent_offsets(trained, networks: Networks, images, origin: Source, frozen, settings):
+  """Offsets of w that the encoder finds for pseudo samples.
+
+  Args:
+    trained: {'encoder': parameters}.
+    networks: apply functions.
+    images: [batch, size, size, 3] pseudo samples.
+    origin: holds the GAN's own image, for relative encoding.
+    frozen: holds the generator.
+    settings: of the method.
+
+  Returns:
+    [batch, w_dim].
+  """
+  generator = frozen.generator
+  if settings.relative_encoding:
+    codes = networks.encoder(trained['encoder'], jnp.concatenate([images, origin.own_image[None]]))
+    codes = codes[:-1] - codes[-1:]
+  else:
+    codes = networks.encoder(trained['encoder'], images)
+  entry = stylegan2.num_modules(generator) - 1 - settings.f1_depth
+  zero = jnp.zeros((1, codes.shape[1]), codes.dtype)
+  center_hidden = stylegan2.mapping(generator, zero, stop=entry)
+  center = stylegan2.mapping(generator, center_hidden, start=entry)
+  return stylegan2.mapping(generator, codes + center_hidden, start=entry) - center
+
+
+def project(trained, networks, images, origin: Source, latent, frozen, settings):
+  """Projects pseudo samples onto the GAN's images.
+
+  Args:
+    trained: {'encoder': parameters}.
+    networks: apply functions.
+    images: [batch, size, size, 3] pseudo samples.
+    origin: see `latent_offsets`.
+    latent: [w_dim] or [layers, w_dim] of the picture.
+    frozen: holds the generator.
+    settings: of the method.
+
+  Returns:
+    images [batch, size, size, 3] and offsets [batch, w_dim].
+  """
+  offsets = latent_offsets(trained, networks, images, origin, frozen, settings)
+  spread = offsets if latent.ndim == 1 else offsets[:, None]
+  latents = jnp.broadcast_to(latent[None], (images.shape[0], *latent.shape)) + spread
+  return gan_images(latents, frozen, settings, images.shape[1]), offsets
+
+
+def loss(trained, networks, images, masks, origin: Source, latent, frozen, settings: Settings):
+  """Loss of step 2 as a function of the encoder's parameters, for a batch of pseudo samples.
+
+  Returns:
+    The total and a dict of all terms.
+  """
+  projected, offsets = project(trained, networks, images, origin, latent, frozen, settings)
+  terms = {
+    'l1': losses.photometric_loss(projected, images, masks),
+    'features': losses.discriminator_feature_loss(
+      losses.image_features(frozen, settings, projected),
+      losses.image_features(frozen, settings, images),
+      masks,
+    ),
+    'latent_norm': jnp.mean(offsets**2),
+  }
+  terms['total'] = terms['l1'] + terms['features'] + settings.lam_regular * terms['latent_norm']
+  return terms['total'], terms
+
+
+def pseudo_batch(key, origin: Source, frozen: Frozen, settings: Settings):
+  """Draws and renders a batch of pseudo samples.
+
+  Returns:
+    The draws and images [batch, size, size, 3] and masks [batch, size, size, 1], no gradient.
+  """
+  keys = jax.random.split(key, settings.batch_size)
+  draws = jax.vmap(lambda k: draw(k, frozen, settings))(keys)
+  images, masks = jax.vmap(lambda d: pseudo_sample(origin, d, settings))(draws)
+  return draws, jax.lax.stop_gradient(images), jax.lax.stop_gradient(masks)
+
+
+def drawn_light_code(light, drawn: Draw, settings: Settings):
+  """The light of a pseudo sample as a light code [4] (ambient, diffuse, dx, dy)."""
+  drawn_light_ = drawn_light(light, drawn, settings)
+  strengths = jnp.stack([drawn_light_.ambient, drawn_light_.diffuse]) * 2 - 1
+  return jnp.concatenate([strengths, drawn.direction])
