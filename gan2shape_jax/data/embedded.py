@@ -1,0 +1,91 @@
+"""The data that the package carries, and the prior of views and lights."""
+
+import importlib.resources
+import os
+import pathlib
+
+import numpy as np
+
+from gan2shape_jax.data.errors import DataError, read_arrays
+from gan2shape_jax.reconstruction.state import ViewLightPrior
+
+_PREFIX = 'embedded:'
+_SHAPES = {'view_mean': (6,), 'view_cov': (6, 6), 'light_mean': (4,), 'light_cov': (4, 4)}
+
+
+def embedded_path(name: str) -> pathlib.Path:
+  """The folder of an embedded data set.
+
+  Args:
+    name: 'heads' or 'embedded:heads'.
+
+  Returns:
+    The folder: image/, mask/, head_mask/, depth/, latents.npz, prior.npz, stylegan2.safetensors.
+
+  Raises:
+    DataError: there is no embedded data set of that name.
+  """
+  root = pathlib.Path(str(importlib.resources.files('gan2shape_jax'))) / 'embedded'
+  name = name.removeprefix(_PREFIX)
+  known = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+  if name not in known:
+    raise DataError(
+      f'embedded:{name}: expected one of {", ".join(known) or "none (not installed)"}'
+    )
+  return root / name
+
+
+def locate(value: str | os.PathLike, file: str = '') -> pathlib.Path:
+  """The path that a setting means: 'embedded:NAME' is a file of that data set, others are paths.
+
+  Args:
+    value: 'embedded:heads', or a path ('~' is expanded).
+    file: the file meant in the embedded data set's folder; '' is the folder itself.
+
+  Returns:
+    The path; whether it exists is not looked at.
+
+  Raises:
+    DataError: there is no embedded data set of that name.
+  """
+  value = os.fspath(value)
+  if value.startswith(_PREFIX):
+    return embedded_path(value) / file
+  return pathlib.Path(value).expanduser()
+
+
+def load_prior(path: str | os.PathLike) -> ViewLightPrior:
+  """Reads the Gaussians of views and lights.
+
+  Args:
+    path: an .npz archive with view_mean [6], view_cov [6, 6], light_mean [4] and light_cov
+      [4, 4] in network units, or 'embedded:heads'.
+
+  Returns:
+    A `ViewLightPrior` of float32 numpy arrays.
+
+  Raises:
+    DataError: the archive cannot be read, a shape is wrong, a value is not finite, or a
+      covariance is not symmetric and positive definite.
+  """
+  path = locate(path, 'prior.npz')
+  arrays = {}
+  for name, array in read_arrays(path, tuple(_SHAPES)).items():
+    if array.shape != _SHAPES[name] or array.dtype.kind not in 'fiu':
+      raise DataError(
+        f'{path}: expected {name} {list(_SHAPES[name])} of numbers, '
+        f'this is {list(array.shape)} of {array.dtype}'
+      )
+    if not np.isfinite(array).all():
+      raise DataError(f'{path}: expected finite values, some of {name} are not')
+    arrays[name] = array.astype(np.float32)
+  for name in ('view_cov', 'light_cov'):
+    matrix = arrays[name].astype(np.float64)
+    if not np.allclose(matrix, matrix.T, rtol=1e-4, atol=1e-6 * np.abs(matrix).max()):
+      raise DataError(f'{path}: expected a symmetric {name}')
+    smallest = np.linalg.eigvalsh(matrix).min()
+    if smallest <= 0:
+      raise DataError(
+        f'{path}: expected a positive definite {name}, its smallest eigenvalue is {smallest:.2g}'
+      )
+  return ViewLightPrior(**arrays)
