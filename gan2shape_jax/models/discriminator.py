@@ -54,7 +54,8 @@ def discriminator_features(params: dict, images: jax.Array, *, count: int) -> li
 
   Args:
     params: a discriminator.
-    images: [B, H, W, 3], -1 to 1, of the discriminator's resolution.
+    images: [B, H, W, 3], -1 to 1, of the discriminator's resolution; without the final
+      convolution (`count` below the number of all) any size that the blocks can halve will do.
     count: from 1 to `num_features(params)`; the last of all is the final convolution's output.
 
   Returns:
@@ -67,8 +68,14 @@ def discriminator_features(params: dict, images: jax.Array, *, count: int) -> li
   total, size = num_features(params), discriminator_resolution(params)
   if not 1 <= count <= total:
     raise ValueError(f'{count} features: this discriminator has 1 to {total}')
-  if images.ndim != 4 or images.shape[1:] != (size, size, 3):
-    raise ValueError(f'images {images.shape}: expected [B, {size}, {size}, 3]')
+  if count < total:  # the residual blocks take images of any size that halves often enough
+    wrong = images.ndim != 4 or images.shape[-1] != 3 or any(n % 2**count for n in images.shape[1:3])
+    expected = f'[B, H, W, 3] with H and W multiples of {2**count}'
+  else:
+    wrong = images.ndim != 4 or images.shape[1:] != (size, size, 3)
+    expected = f'[B, {size}, {size}, 3]'
+  if wrong:
+    raise ValueError(f'images {images.shape}: expected {expected}')
   from_rgb = params['from_rgb']
   x = images @ from_rgb['kernel'].astype(images.dtype)
   x = activate(x + per_channel(from_rgb['bias'], x))
