@@ -1,0 +1,93 @@
+"""Tables of metrics: one row a picture, then mean and standard deviation; as CSV and as text.
+
+A row is a dict with 'name' and numbers.
+"""
+
+import csv
+import io
+import os
+import pathlib
+import tempfile
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+def summarize(rows: Sequence[Mapping]) -> list[dict]:
+  """The mean and the standard deviation (population) of each metric, as two more rows.
+
+  Args:
+    rows: dicts with 'name' and numbers; pictures without a value (NaN) are left out of it.
+
+  Returns:
+    Two dicts, named 'mean' and 'std', with the numeric columns of the rows.
+  """
+  means, deviations = {'name': 'mean'}, {'name': 'std'}
+  for column in _columns(rows)[1:]:
+    values = np.array([row[column] for row in rows if _is_number(row.get(column))], np.float64)
+    values = values[np.isfinite(values)]
+    means[column] = float(values.mean()) if values.size else float('nan')
+    deviations[column] = float(values.std()) if values.size else float('nan')
+  return [means, deviations]
+
+
+def write_metrics(path: str | os.PathLike, rows: Sequence[Mapping]):
+  """Writes rows and their mean and deviation as CSV; the file appears complete or not at all.
+
+  Args:
+    path: the file, an existing one is replaced.
+    rows: dicts with 'name' first and the same columns.
+
+  Raises:
+    OSError: the folder cannot be written.
+  """
+  text = io.StringIO()
+  writer = csv.DictWriter(text, _columns(rows), lineterminator='\n', restval='')
+  writer.writeheader()
+  writer.writerows([*rows, *summarize(rows)])
+  path = pathlib.Path(path)
+  handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+  try:
+    with os.fdopen(handle, 'w', encoding='utf-8') as file:
+      file.write(text.getvalue())
+    pathlib.Path(temporary).chmod(0o644)
+    os.replace(temporary, path)
+  except BaseException:
+    pathlib.Path(temporary).unlink(missing_ok=True)
+    raise
+
+
+def format_table(rows: Sequence[Mapping]) -> str:
+  """Rows as an aligned table for a terminal, with mean and deviation where there are several.
+
+  Args:
+    rows: dicts with 'name' and numbers.
+
+  Returns:
+    Lines joined by newlines, without one at the end.
+  """
+  columns = _columns(rows)
+  body = [*rows, *(summarize(rows) if len(rows) > 1 else [])]
+  cells = [columns, *([_cell(row.get(column, '')) for column in columns] for row in body)]
+  widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
+  lines = []
+  for line in cells:
+    first, *others = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+    lines.append('  '.join([first.strip().ljust(widths[0]), *others]).rstrip())
+  return '\n'.join(lines)
+
+
+def _columns(rows):
+  """All columns in the order in which they appear, 'name' first."""
+  found = dict.fromkeys(column for row in rows for column in row)
+  return ['name', *(column for column in found if column != 'name')]
+
+
+def _is_number(value):
+  return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _cell(value):
+  if not _is_number(value):
+    return str(value)
+  return f'{value:.0f}' if float(value).is_integer() and abs(value) >= 1 else f'{value:.4g}'
