@@ -5,13 +5,25 @@ import pathlib
 import tempfile
 from collections.abc import Mapping
 
+import ml_dtypes
 import numpy as np
 import safetensors
-from safetensors.numpy import load as safetensors_load
 from safetensors.numpy import save as safetensors_save
 
 _SEPARATOR = '/'
 _MOST_NAMES = 8
+_DTYPES = {
+  'F64': np.float64,
+  'F32': np.float32,
+  'F16': np.float16,
+  'BF16': ml_dtypes.bfloat16,
+  'I64': np.int64,
+  'I32': np.int32,
+  'I16': np.int16,
+  'I8': np.int8,
+  'U8': np.uint8,
+  'BOOL': np.bool_,
+}
 
 
 class WeightsError(ValueError):
@@ -60,7 +72,7 @@ def save_safetensors(
     WeightsError: the folder cannot be written or the disk is full.
   """
   path = pathlib.Path(path)
-  arrays = {name: np.ascontiguousarray(array) for name, array in sorted(flatten(params).items())}
+  arrays = {k: np.asarray(array, order='C') for k, array in sorted(flatten(params).items())}
   content = safetensors_save(arrays, metadata=dict(metadata or {}))
   temporary = None
   try:
@@ -94,9 +106,14 @@ def load_safetensors(path: str | os.PathLike, *, dtype=np.float32) -> dict:
   """
   content = read_bytes(path)
   try:
-    flat = safetensors_load(content)
-  except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+    flat = {
+      name: np.frombuffer(part['data'], _DTYPES[part['dtype']]).reshape(part['shape'])
+      for name, part in safetensors.deserialize(content)
+    }
+  except safetensors.SafetensorError as error:
     raise WeightsError(f'{path}: expected a safetensors file ({error})') from None
+  except KeyError as error:
+    raise WeightsError(f'{path}: arrays of the type {error} are not supported') from None
   return unflatten({name: cast_floating(array, dtype) for name, array in flat.items()})
 
 

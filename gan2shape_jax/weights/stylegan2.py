@@ -70,30 +70,30 @@ def generator_from_state_dict(
     WeightsError: names are missing or unknown, or shapes do not fit each other.
   """
   state = {name: np.asarray(array) for name, array in state.items()}
-  depth = _count(state, r'style\.(\d+)\.weight')
-  ups = _count(state, r'convs\.(\d+)\.conv\.weight') // 2
+  depth = _count(state, r'style\.(\d+)\.')
+  ups = (_count(state, r'convs\.(\d+)\.') + 1) // 2
   files.compare_names(_generator_names(depth, ups), state, path=path)
   _check_filters(state, ups, path)
 
   def style(name):
     return {
-      'kernel': _dense(state[f'{name}.modulation.weight'], path),
+      'kernel': _dense(state, f'{name}.modulation.weight', path),
       'bias': state[f'{name}.modulation.bias'],
     }
 
   def modulated(name, noise):
     return {
-      'kernel': _kernel(state[f'{name}.conv.weight'], path, leading=1),
+      'kernel': _kernel(state, f'{name}.conv.weight', path, leading=1),
       'bias': state[f'{name}.activate.bias'],
       'style': style(f'{name}.conv'),
-      'noise': _moved(state[f'noises.noise_{noise}'], path)[0],
-      'noise_strength': state[f'{name}.noise.weight'].reshape(()),
+      'noise': _map(state, f'noises.noise_{noise}', path),
+      'noise_strength': _array(state, f'{name}.noise.weight', 0, path, leading=1),
     }
 
   def to_rgb(name):
-    kernel = _kernel(state[f'{name}.conv.weight'], path, leading=1)
+    kernel = _kernel(state, f'{name}.conv.weight', path, leading=1)
     return {
-      'kernel': kernel.reshape(kernel.shape[-2:]),
+      'kernel': _flat(kernel),
       'bias': state[f'{name}.bias'].reshape(-1),
       'style': style(f'{name}.conv'),
     }
@@ -101,12 +101,12 @@ def generator_from_state_dict(
   params = {
     'mapping': {
       f'layer{k}': {
-        'kernel': _dense(state[f'style.{k}.weight'], path) * np.float32(_MAPPING_MULTIPLIER),
+        'kernel': _dense(state, f'style.{k}.weight', path) * np.float32(_MAPPING_MULTIPLIER),
         'bias': state[f'style.{k}.bias'] * np.float32(_MAPPING_MULTIPLIER),
       }
       for k in range(1, depth + 1)
     },
-    'constant': _moved(state['input.input'], path)[0],
+    'constant': _map(state, 'input.input', path),
     'block4': {'conv': modulated('conv1', 0), 'to_rgb': to_rgb('to_rgb1')},
   }
   for k in range(ups):
@@ -135,18 +135,18 @@ def discriminator_from_state_dict(
     WeightsError: names are missing or unknown, or shapes do not fit each other.
   """
   state = {name: np.asarray(array) for name, array in state.items()}
-  blocks = _count(state, r'convs\.(\d+)\.conv1\.0\.weight')
+  blocks = _count(state, r'convs\.(\d+)\.(?:conv|skip)')
   files.compare_names(_discriminator_names(blocks), state, path=path)
   for k in range(1, blocks + 1):
     for name in (f'convs.{k}.conv2.0.kernel', f'convs.{k}.skip.0.kernel'):
       _check_filter(name, state[name], 1, path)
 
   def convolution(weight, bias):
-    return {'kernel': _kernel(state[weight + '.weight'], path), 'bias': state[bias + '.bias']}
+    return {'kernel': _kernel(state, weight + '.weight', path), 'bias': state[bias + '.bias']}
 
   def product(name):
-    kernel = _kernel(state[name + '.weight'], path)
-    return kernel.reshape(kernel.shape[-2:])
+    kernel = _kernel(state, name + '.weight', path)
+    return _flat(kernel)
 
   params = {
     'from_rgb': {'kernel': product('convs.0.0'), 'bias': state['convs.0.1.bias']},
@@ -158,7 +158,7 @@ def discriminator_from_state_dict(
       'conv2': convolution(f'convs.{k}.conv2.1', f'convs.{k}.conv2.2'),
       'skip': {'kernel': product(f'convs.{k}.skip.1')},
     }
-  first = _dense(state['final_linear.0.weight'], path)  # its inputs are ordered C, 4, 4
+  first = _dense(state, 'final_linear.0.weight', path)  # its inputs are ordered C, 4, 4
   width = params['final_conv']['kernel'].shape[-1]
   if first.shape[0] != 16 * width:
     raise WeightsError(f'{path}: final_linear.0.weight has {first.shape[0]} inputs, not 16x{width}')
@@ -167,7 +167,7 @@ def discriminator_from_state_dict(
     'bias': state['final_linear.0.bias'],
   }
   params['final_linear2'] = {
-    'kernel': _dense(state['final_linear.1.weight'], path),
+    'kernel': _dense(state, 'final_linear.1.weight', path),
     'bias': state['final_linear.1.bias'],
   }
   _compare_params(params, discriminator_shapes, path)
@@ -189,8 +189,8 @@ def _cast(params, dtype):
 
 
 def _count(state, pattern):
-  """How many names match the pattern."""
-  return sum(re.fullmatch(pattern, name) is not None for name in state)
+  """How many numbers the names that begin like the pattern hold."""
+  return len({match[1] for match in map(re.compile(pattern).match, state) if match})
 
 
 def _compare_params(params, shapes, path):
@@ -236,26 +236,35 @@ def _check_filter(name, kernel, gain, path):
     raise WeightsError(f'{path}: {name} is not the [1, 3, 3, 1] filter that is supported')
 
 
-def _moved(array, path):
-  """[N, C, H, W] -> [N, H, W, C]."""
-  return np.moveaxis(_checked(array, 4, path), 1, -1)
+def _map(state, name, path):
+  """[1, C, H, W] -> [H, W, C]."""
+  return np.moveaxis(_array(state, name, 3, path, leading=1), 0, -1)
 
 
-def _kernel(array, path, *, leading=0):
+def _kernel(state, name, path, *, leading=0):
   """[O, I, KH, KW] (after `leading` axes of size 1) -> [KH, KW, I, O] / sqrt(fan-in)."""
-  array = _checked(array, 4 + leading, path)
-  array = array.reshape(array.shape[leading:])
+  array = _array(state, name, 4, path, leading=leading)
   fan_in = array.shape[1] * array.shape[2] * array.shape[3]
   return array.transpose(2, 3, 1, 0) * np.float32(fan_in**-0.5)
 
 
-def _dense(array, path):
+def _flat(kernel):
+  """[1, 1, I, O] -> [I, O]; others are left for the comparison of shapes to report."""
+  return kernel[0, 0] if kernel.shape[:2] == (1, 1) else kernel
+
+
+def _dense(state, name, path):
   """[O, I] -> [I, O] / sqrt(I)."""
-  array = _checked(array, 2, path)
+  array = _array(state, name, 2, path)
   return array.T * np.float32(array.shape[1] ** -0.5)
 
 
-def _checked(array, dimensions, path):
-  if array.ndim != dimensions:
-    raise WeightsError(f'{path}: an array of shape {array.shape}, expected {dimensions} axes')
-  return array
+def _array(state, name, dimensions, path, *, leading=0):
+  """An array that must have `dimensions` axes after `leading` ones of size 1, without those."""
+  array = state[name]
+  if (
+    array.ndim != leading + dimensions or array.shape[:leading] != (1,) * leading or not array.size
+  ):
+    wanted = f'{leading} axes of size 1 and {dimensions} more'
+    raise WeightsError(f'{path}: {name} has shape {array.shape}, expected {wanted}')
+  return array.reshape(array.shape[leading:])

@@ -120,6 +120,13 @@ def _as_numbers(raw, dtype, size):
   return np.frombuffer(raw, dtype, size)
 
 
+class _StorageType:
+  """Carries a type past the unpickler; numpy's own would accept a state from the file."""
+
+  def __init__(self, dtype):
+    self.dtype = dtype
+
+
 class Namespace:
   """Stands in for `argparse.Namespace`, in which training scripts keep their settings."""
 
@@ -143,16 +150,17 @@ class _Unpickler(pickle.Unpickler):
     if module == 'torch' and name == 'Size':
       return tuple
     if module in ('torch', 'torch.storage') and name in _STORAGE_TYPES:
-      return _STORAGE_TYPES[name]
+      return _StorageType(_STORAGE_TYPES[name])
     raise _RefusedError(f'it refers to {module}.{name}, which was not run')
 
   def persistent_load(self, reference):
-    kind, dtype, key, _, size, *view = reference
-    if kind != 'storage' or not isinstance(dtype, np.dtype) or any(v is not None for v in view):
+    kind, storage_type, key, _, size, *view = reference
+    known = kind == 'storage' and isinstance(storage_type, _StorageType)
+    if not known or any(v is not None for v in view):
       raise _RefusedError('it has a reference of unknown kind')
     if self._find_storage is None:
       raise _RefusedError('it has a tensor in its header')
-    return self._find_storage(str(key), dtype, int(size))
+    return self._find_storage(str(key), storage_type.dtype, int(size))
 
 
 def _rebuild_tensor(storage, offset, shape, strides, *unused):
