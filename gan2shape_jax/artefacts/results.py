@@ -1,0 +1,310 @@
+"""Everything that is written for one picture; `docs/results.md` describes the files."""
+
+import pathlib
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from scipy import ndimage
+
+from gan2shape_jax.artefacts import files, pictures, videos
+from gan2shape_jax.artefacts.mesh import Mesh, mesh_from_depth, write_mesh
+from gan2shape_jax.artefacts.views import (
+  Surface,
+  ViewFrame,
+  ViewPath,
+  display_size,
+  light_path,
+  relight_lights,
+  relit,
+  render_view,
+  rotation_path,
+  sheet_indices,
+  surface_from_factors,
+)
+from gan2shape_jax.reconstruction.state import Factors
+from gan2shape_jax.renderer import (
+  Camera,
+  lambertian,
+  light_from_code,
+  normals_from_depth,
+  render_texture,
+)
+
+_MESH_SIZE = 128  # vertices along a side of the written mesh, or the depth map's own if more
+
+
+class Result(NamedTuple):
+  """What is known of one picture. Arrays are numpy's or jax's, colours in [-1, 1].
+
+  Attributes:
+    name: the picture's name, also that of its folder.
+    image: [size, size, 3] the picture.
+    reconstruction: [size, size, 3] the factors rendered in the picture's view.
+    factors: what the networks see in it.
+    view_depth: [size, size] depth in the picture's view, camera units.
+    valid: [size, size] 1 where the picture's view sees a surface.
+    normal: [size, size, 3] canonical unit normals, z away from the viewer.
+    texture: [size, size, 3] the shaded canonical picture.
+    latent: the GAN's latent of the picture, or None.
+    metrics: name -> number.
+    gan_rotate: [n, size', size', 3] the views of `rotation_path` passed through encoder and
+      generator, one for each of its `views`; or None.
+    gan_relight: [n, size', size', 3] the lights of a closed path (`light_path`) likewise; or None.
+    gan_relight_grid: [20, size', size', 3] those of `relight_lights` likewise; or None.
+  """
+
+  name: str
+  image: Any
+  reconstruction: Any
+  factors: Factors
+  view_depth: Any
+  valid: Any
+  normal: Any
+  texture: Any
+  latent: Any = None
+  metrics: Mapping[str, float] = {}
+  gan_rotate: Any = None
+  gan_relight: Any = None
+  gan_relight_grid: Any = None
+
+
+@partial(jax.jit, static_argnames=('near', 'far'))
+def _shown(factors, camera, near, far):
+  normal = normals_from_depth(factors.depth, camera)
+  texture = lambertian(factors.albedo, normal, light_from_code(factors.light))
+  seen = render_texture(texture, factors.depth, factors.view, camera, near=near, far=far)
+  return seen, normal, texture
+
+
+def result_from_factors(
+  name: str,
+  image,
+  factors: Factors,
+  camera: Camera,
+  *,
+  near: float = 0.8,
+  far: float = 1.2,
+  **others,
+) -> Result:
+  """Renders a picture's factors in its own view and gathers what is written for it.
+
+  Args:
+    name: the picture's name.
+    image: [size, size, 3] in [-1, 1].
+    factors: what the networks see in it.
+    camera: camera of the picture.
+    near: smallest depth in the view, camera units.
+    far: largest depth in the view.
+    **others: latent, metrics and frames of `Result`.
+
+  Returns:
+    A `Result` of numpy arrays.
+  """
+  factors = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), factors)
+  seen, normal, texture = jax.tree.map(np.asarray, _shown(factors, camera, near, far))
+  return Result(
+    name,
+    np.asarray(image),
+    seen.image,
+    factors,
+    seen.depth,
+    seen.valid,
+    normal,
+    texture,
+    **others,
+  )
+
+
+def write_results(
+  folder,
+  result: Result,
+  *,
+  camera: Camera,
+  max_yaw: float = 70.0,
+  max_pitch: float = 20.0,
+  alpha: float = -0.6,
+  make_videos: bool = True,
+  make_mesh: bool = True,
+  fps: int = 24,
+) -> None:
+  """Writes a picture's arrays, metrics, contact sheets, videos and mesh.
+
+  Each file is whole or absent; files of an earlier call are replaced.
+
+  Args:
+    folder: the picture's folder, made if missing.
+    result: what is known of the picture.
+    camera: camera of the picture and of its canonical maps.
+    max_yaw: largest yaw of the rotations, degrees.
+    max_pitch: largest pitch, degrees.
+    alpha: see `relight_lights`.
+    make_videos: whether to write MP4 and GIF.
+    make_mesh: whether to write GLB and OBJ.
+    fps: frames a second.
+
+  Raises:
+    ArtefactError: a file could not be written.
+    ValueError: `gan_rotate` has another number of frames than `rotation_path` has views.
+  """
+  folder = pathlib.Path(folder)
+  path = rotation_path(max_yaw, max_pitch)
+  if result.gan_rotate is not None and len(result.gan_rotate) != len(path.views):
+    raise ValueError(f'gan_rotate has {len(result.gan_rotate)} frames, not {len(path.views)}')
+  files.sweep(folder)
+  files.write_arrays(folder / 'factors.npz', factor_arrays(result, camera))
+  files.write_json(folder / 'metrics.json', result.metrics)
+
+  factors = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), result.factors)
+  size = display_size(len(factors.depth))
+  surface = surface_from_factors(factors, camera, size=size)
+  front = render_view(surface, factors.view, camera)
+  frames = [_colours(render_view(surface, view, camera)) for view in path.views]
+  pictures.write_png(folder / 'sheet.png', input_sheet(result, front))
+  pictures.write_png(folder / 'views.png', views_sheet(frames, path))
+  grid = relit(front, relight_lights(factors.light, alpha=alpha))
+  background = front.valid[..., None]
+  grid = [pictures.cut_out(image, background[..., 0]) for image in grid]
+  pictures.write_png(folder / 'relight.png', relight_sheet(grid))
+  if result.gan_rotate is not None:
+    pictures.write_png(folder / 'gan_views.png', gan_sheet(result.gan_rotate, path))
+  if result.gan_relight_grid is not None:
+    pictures.write_png(folder / 'gan_relight.png', relight_sheet(result.gan_relight_grid))
+  if make_videos:
+    _write_videos(folder, result, frames, front, path, alpha, fps)
+  if make_mesh:
+    write_mesh(folder, mesh_from_surface(surface, camera))
+
+
+def factor_arrays(result: Result, camera: Camera) -> dict[str, np.ndarray]:
+  """The content of `factors.npz`, float32 (see `docs/results.md` for shapes and units)."""
+  factors = result.factors
+  arrays = {
+    'canonical_depth': factors.depth,
+    'view_depth': result.view_depth,
+    'valid': result.valid,
+    'normal': result.normal,
+    'albedo': factors.albedo,
+    'texture': result.texture,
+    'mask': factors.mask,
+    'view': factors.view,
+    'light': factors.light,
+    'image': result.image,
+    'reconstruction': result.reconstruction,
+    'camera': np.array([camera.fov, camera.rotation_center]),
+  }
+  if result.latent is not None:
+    arrays['latent'] = result.latent
+  return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+
+
+class _Colours(NamedTuple):
+  """A view as pictures of bytes."""
+
+  whole: np.ndarray
+  cut: np.ndarray
+  normal: np.ndarray
+  shape: np.ndarray
+
+
+def _colours(frame: ViewFrame) -> _Colours:
+  alpha = pictures.object_alpha(frame.mask, frame.valid)
+  layers = (
+    pictures.cut_out(frame.texture, frame.valid),
+    pictures.cut_out(frame.texture, alpha),
+    pictures.cut_out(pictures.colour_normals(frame.normal), alpha),
+    pictures.cut_out(pictures.shade(frame.normal), alpha),
+  )
+  return _Colours(*(pictures.to_uint8(layer) for layer in layers))
+
+
+def input_sheet(result: Result, front: ViewFrame) -> np.ndarray:
+  """The picture and its factors side by side, bytes.
+
+  Args:
+    result: what is known of the picture.
+    front: the factors rendered in the picture's view.
+  """
+  alpha = pictures.object_alpha(front.mask, front.valid)
+  near, far = pictures.depth_range(front.depth, alpha)
+  columns = {
+    'input': result.image,
+    'reconstruction': front.texture,
+    'depth': pictures.colour_depth(front.depth, near, far),
+    'normal': pictures.colour_normals(front.normal),
+    'albedo': result.factors.albedo,
+    'shape': pictures.cut_out(pictures.shade(front.normal), alpha),
+    'canonical': result.texture,
+    'mask': np.repeat(np.asarray(result.factors.mask), 3, axis=-1) * 2 - 1,
+  }
+  return pictures.contact_sheet([list(columns.values())], list(columns))
+
+
+def _view_labels(path, yaws, pitches):
+  degrees = np.rad2deg(path.views).round(1)
+  names = [('yaw', degrees[i, 1]) for i in yaws] + [('pitch', degrees[i, 0]) for i in pitches]
+  return [f'{name} {angle:+g}°' if angle else f'{name} 0°' for name, angle in names]
+
+
+def views_sheet(frames, path: ViewPath) -> np.ndarray:
+  """Nine yaws and five pitches as whole picture, object, normals and shape, bytes."""
+  yaws, pitches = sheet_indices(path)
+  chosen = [frames[i] for i in (*yaws, *pitches)]
+  rows = [[getattr(frame, layer) for frame in chosen] for layer in _Colours._fields]
+  names = ['surface', 'object', 'normals', 'shape']
+  return pictures.contact_sheet(rows, _view_labels(path, yaws, pitches), names, cell=128)
+
+
+def gan_sheet(frames, path: ViewPath) -> np.ndarray:
+  """The same yaws and pitches through encoder and generator, bytes."""
+  yaws, pitches = sheet_indices(path)
+  rows = [[frames[i] for i in (*yaws, *pitches)]]
+  return pictures.contact_sheet(rows, _view_labels(path, yaws, pitches), ['GAN'], cell=128)
+
+
+def relight_sheet(images) -> np.ndarray:
+  """The 20 lights of `relight_lights` as 4 rows of 5, bytes."""
+  columns = [f'from {side}' for side in ('far right', 'right', 'front', 'left', 'far left')]
+  names = ['level, mild', 'above, mild', 'level, strong', 'above, strong']
+  rows = [images[5 * row : 5 * row + 5] for row in range(4)]
+  return pictures.contact_sheet(rows, columns, names, cell=144)
+
+
+def mesh_from_surface(surface: Surface, camera: Camera, *, size: int | None = None) -> Mesh:
+  """The mesh of an upsampled surface.
+
+  Args:
+    surface: from `surface_from_factors`.
+    camera: its camera.
+    size: vertices along a side before the cut; by default 128, or half the surface's if more.
+
+  Returns:
+    A `Mesh` whose texture has the surface's size.
+  """
+  full = surface.depth.shape[0]
+  size = size or max(_MESH_SIZE, full // 2)
+  at = np.linspace(0, full - 1, size)
+  where = np.stack(np.meshgrid(at, at, indexing='ij'))
+  depth, mask = (
+    ndimage.map_coordinates(np.asarray(layer), where, order=1, mode='nearest')
+    for layer in (surface.depth, surface.layers[..., 9])
+  )
+  texture = pictures.to_uint8(surface.layers[..., :3])
+  return mesh_from_depth(depth, mask, texture, camera)
+
+
+def _write_videos(folder, result, frames, front, path, alpha, fps):
+  lights = light_path(result.factors.light, alpha=alpha)
+  moving = {
+    'rotate_3d': [frames[i].whole for i in path.order],
+    'rotate_3d_object': [frames[i].cut for i in path.order],
+    'relight_3d': [pictures.cut_out(image, front.valid) for image in relit(front, lights)],
+  }
+  if result.gan_rotate is not None:
+    moving['rotate_gan'] = [result.gan_rotate[i] for i in path.order]
+  if result.gan_relight is not None:
+    moving['relight_gan'] = list(result.gan_relight)
+  for name, images in moving.items():
+    videos.write_video(folder / name, images, fps=fps)

@@ -1,0 +1,301 @@
+"""Views and lights of the results, and the factors rendered in them at display size.
+
+Images are channels last in [-1, 1], depths in camera units, views [6] in radians and camera units.
+Depth and texture are first upsampled smoothly (bicubic, corners aligned as the camera has it), so
+that a shape found at 64 px can be looked at. One view compiles once for a size, whatever is shown.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan2shape_jax.reconstruction.state import Factors
+from gan2shape_jax.renderer import (
+  Camera,
+  depth_in_view,
+  inverse_grid,
+  lambertian,
+  light_from_code,
+  normals_from_depth,
+  rotation_matrix,
+  sample_bilinear,
+)
+
+_WALL = 0.05  # surfaces whose normal's z is below this are not the object's
+_RELIGHT_DX = (-1.5, -0.7, 0.0, 0.7, 1.5)
+_RELIGHT_DY = (0.0, 0.6)
+_RELIGHT_INCREMENTS = (0.3, 0.6)
+
+
+class ViewPath(NamedTuple):
+  """Views of a turntable and the order in which a video shows them.
+
+  Attributes:
+    views: [n, 6] yaws from -max_yaw to max_yaw, then pitches from -max_pitch to max_pitch.
+    order: [m] indices into the views: back and forth, starting and ending near the front.
+    yaws: how many of the views are yaws.
+  """
+
+  views: np.ndarray
+  order: np.ndarray
+  yaws: int
+
+
+class Lights(NamedTuple):
+  """Many lights.
+
+  Attributes:
+    ambient: [n] strengths of the ambient light.
+    diffuse: [n] strengths of the directional light.
+    directions: [n, 2] slopes (dx, dy) along which the light travels: dx > 0 comes from the left.
+  """
+
+  ambient: np.ndarray
+  diffuse: np.ndarray
+  directions: np.ndarray
+
+
+class Surface(NamedTuple):
+  """Upsampled canonical maps, [size, size, ...].
+
+  Attributes:
+    depth: [size, size] canonical depth.
+    layers: [size, size, 10] texture 0-2, albedo 3-5, normal 6-8, mask 9.
+  """
+
+  depth: jax.Array
+  layers: jax.Array
+
+
+class ViewFrame(NamedTuple):
+  """What one view shows; `render_views` adds a leading axis.
+
+  Attributes:
+    texture: [size, size, 3] shaded colour in [-1, 1]; 0 where nothing is seen.
+    albedo: [size, size, 3] unshaded colour in [-1, 1].
+    normal: [size, size, 3] unit normals in the view's frame, z away from the camera.
+    canonical_normal: [size, size, 3] the same normals in the canonical frame.
+    mask: [size, size] the object's mask in [0, 1].
+    depth: [size, size] depth in the view.
+    valid: [size, size] 1.0 where a surface is seen.
+  """
+
+  texture: np.ndarray
+  albedo: np.ndarray
+  normal: np.ndarray
+  canonical_normal: np.ndarray
+  mask: np.ndarray
+  depth: np.ndarray
+  valid: np.ndarray
+
+
+def rotation_path(max_yaw=70.0, max_pitch=20.0, *, yaws=25, pitches=13, hold=2) -> ViewPath:
+  """A turntable that swings left and right, then down and up.
+
+  With the default counts every third view is one of the 9 yaws and 5 pitches of the contact
+  sheets.
+
+  Args:
+    max_yaw: largest yaw in degrees.
+    max_pitch: largest pitch in degrees.
+    yaws: number of different yaws, odd.
+    pitches: number of different pitches, odd.
+    hold: how many frames longer the video stays at the ends of a swing.
+
+  Returns:
+    A `ViewPath`.
+
+  Raises:
+    ValueError: a count is even or below 3.
+  """
+  if min(yaws, pitches) < 3 or yaws % 2 == 0 or pitches % 2 == 0:
+    raise ValueError(f'yaws and pitches must be odd and at least 3, got {yaws} and {pitches}')
+  views = np.zeros((yaws + pitches, 6), np.float32)
+  views[:yaws, 1] = np.deg2rad(np.linspace(-max_yaw, max_yaw, yaws))
+  views[yaws:, 0] = np.deg2rad(np.linspace(-max_pitch, max_pitch, pitches))
+  swing = _swing(yaws, hold), _swing(pitches, hold) + yaws
+  return ViewPath(views, np.concatenate(swing), yaws)
+
+
+def _swing(count, hold):
+  # From the middle to one end, to the other, and back to the middle.
+  middle = count // 2
+  ends = [count - 1] * hold, [0] * hold
+  there = [*range(middle, count), *ends[0], *range(count - 2, -1, -1), *ends[1]]
+  return np.array([*there, *range(1, middle)])
+
+
+def sheet_indices(path: ViewPath, *, yaws=9, pitches=5) -> tuple[np.ndarray, np.ndarray]:
+  """The views of a path that the contact sheets show, evenly spread.
+
+  Args:
+    path: the path.
+    yaws: columns of yaws.
+    pitches: columns of pitches.
+
+  Returns:
+    Indices of the yaws and of the pitches into `path.views`.
+  """
+  first = np.linspace(0, path.yaws - 1, yaws).round().astype(int)
+  rest = np.linspace(path.yaws, len(path.views) - 1, pitches).round().astype(int)
+  return first, rest
+
+
+def relight_lights(light, *, alpha=-0.6) -> Lights:
+  """The grid of lights under which an object is shown (section 6 of the method's notes).
+
+  Directions dx in -1.5, -0.7, 0, 0.7, 1.5 (fastest), dy in 0, 0.6, increments k of the diffuse
+  light in 0.3, 0.6 (slowest); as for pseudo samples, k is added to the diffuse strength and
+  alpha * k to the ambient one.
+
+  Args:
+    light: [4] the object's own light, as the light network has it.
+    alpha: what the ambient light gives for one unit of increment.
+
+  Returns:
+    `Lights` of 20.
+  """
+  increments, dy, dx = np.meshgrid(_RELIGHT_INCREMENTS, _RELIGHT_DY, _RELIGHT_DX, indexing='ij')
+  directions = np.stack([dx.ravel(), dy.ravel()], axis=-1)
+  return _brightened(light, increments.ravel(), directions, alpha)
+
+
+def light_path(light, *, frames=48, alpha=-0.6) -> Lights:
+  """A closed path of lights around the object, within the range of `relight_lights`.
+
+  Args:
+    light: [4] the object's own light, as the light network has it.
+    frames: number of lights.
+    alpha: see `relight_lights`.
+
+  Returns:
+    `Lights` of `frames`, whose last leads smoothly to its first.
+  """
+  angle = 2 * np.pi * np.arange(frames) / frames
+  directions = np.stack([1.5 * np.sin(angle), 0.3 - 0.3 * np.cos(angle)], axis=-1)
+  return _brightened(light, np.full(frames, 0.5), directions, alpha)
+
+
+def _brightened(light, increments, directions, alpha):
+  ambient, diffuse = np.asarray(light, np.float64)[:2] / 2 + 0.5
+  return Lights(
+    np.clip(ambient + alpha * increments, 0, None).astype(np.float32),
+    (diffuse + increments).astype(np.float32),
+    directions.astype(np.float32),
+  )
+
+
+def display_size(size: int) -> int:
+  """Pixels at which maps of `size` pixels are rendered to be looked at: 3 times 64, else twice."""
+  return max(192, 2 * size)
+
+
+def upsample(maps, size: int):
+  """Bicubic resizing that keeps the corner pixels' centres where they are.
+
+  Args:
+    maps: [height, width, channels].
+    size: new height and width.
+
+  Returns:
+    [size, size, channels].
+  """
+  old = jnp.array(maps.shape[:2], jnp.float32)
+  scale = (size - 1) / (old - 1)
+  shape = (size, size, maps.shape[2])
+  return jax.image.scale_and_translate(
+    maps, shape, (0, 1), scale, 0.5 - 0.5 * scale, 'cubic', antialias=False
+  )
+
+
+@partial(jax.jit, static_argnames='size')
+def surface_from_factors(factors: Factors, camera: Camera, *, size: int) -> Surface:
+  """Shades and upsamples the canonical maps.
+
+  Args:
+    factors: what the networks see in one picture.
+    camera: camera of the canonical maps.
+    size: pixels of the result's sides.
+
+  Returns:
+    A `Surface`.
+  """
+  normal = normals_from_depth(factors.depth, camera)
+  texture = lambertian(factors.albedo, normal, light_from_code(factors.light))
+  depth = factors.depth[..., None]
+  maps = jnp.concatenate([depth, texture, factors.albedo, factors.mask], axis=-1)
+  maps = upsample(maps.astype(jnp.float32), size)
+  normal = normals_from_depth(maps[..., 0], camera)
+  colours, mask = jnp.clip(maps[..., 1:7], -1, 1), jnp.clip(maps[..., 7:], 0, 1)
+  # Walls between the object and what lies behind it belong to neither.
+  mask = mask * jnp.clip((normal[..., 2:] - _WALL) / _WALL, 0, 1)
+  return Surface(maps[..., 0], jnp.concatenate([colours, normal, mask], axis=-1))
+
+
+@partial(jax.jit, static_argnames=('steps', 'margin'))
+def _render_view(surface: Surface, view, camera: Camera, *, steps: int, margin: float):
+  near, far = surface.depth.min() - margin, surface.depth.max() + margin
+  depth, valid = depth_in_view(surface.depth, view, camera, near=near, far=far, steps=steps)
+  seen = sample_bilinear(surface.layers, inverse_grid(depth, view, camera)) * valid[..., None]
+  canonical = seen[..., 6:9]
+  canonical = canonical / jnp.maximum(jnp.linalg.norm(canonical, axis=-1, keepdims=True), 1e-6)
+  rows = rotation_matrix(view[:3])
+  normal = jnp.einsum('hwc,dc->hwd', canonical, rows, precision='highest')
+  return ViewFrame(seen[..., :3], seen[..., 3:6], normal, canonical, seen[..., 9], depth, valid)
+
+
+def render_view(surface: Surface, view, camera: Camera) -> ViewFrame:
+  """Renders an upsampled surface in one view.
+
+  Args:
+    surface: from `surface_from_factors`.
+    view: [6] rotations in radians, translation in camera units.
+    camera: camera of the surface and of the view.
+
+  Returns:
+    A `ViewFrame` of numpy arrays of the surface's size.
+  """
+  steps = max(48, surface.depth.shape[0] // 4)
+  frame = _render_view(surface, jnp.asarray(view, jnp.float32), camera, steps=steps, margin=0.1)
+  return jax.tree.map(np.asarray, frame)
+
+
+def render_views(factors: Factors, camera: Camera, views, size: int | None = None) -> ViewFrame:
+  """Renders a picture's factors in many views.
+
+  Args:
+    factors: what the networks see in one picture.
+    camera: camera of the canonical maps and of the views.
+    views: [n, 6] rotations in radians, translations in camera units.
+    size: pixels of the frames' sides; by default `display_size` of the factors.
+
+  Returns:
+    A `ViewFrame` of numpy arrays with a leading axis of n.
+  """
+  size = size or display_size(factors.depth.shape[0])
+  surface = surface_from_factors(factors, camera, size=size)
+  frames = [render_view(surface, view, camera) for view in np.asarray(views)]
+  return jax.tree.map(lambda *arrays: np.stack(arrays), *frames)
+
+
+def relit(frame: ViewFrame, lights: Lights) -> np.ndarray:
+  """One view under many lights, which are fixed to the canonical frame.
+
+  Args:
+    frame: the view.
+    lights: n lights.
+
+  Returns:
+    [n, size, size, 3] in [-1, 1]; as the frame where nothing is seen.
+  """
+  directions = np.concatenate([lights.directions, np.ones((len(lights.ambient), 1))], axis=-1)
+  directions = (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).astype(np.float32)
+  images = []
+  for ambient, diffuse, direction in zip(lights.ambient, lights.diffuse, directions, strict=True):
+    shading = ambient + diffuse * np.maximum(frame.canonical_normal @ direction, 0)
+    image = (frame.albedo / 2 + 0.5) * shading[..., None] * 2 - 1
+    images.append(np.clip(image, -1, 1))
+  return np.stack(images)
