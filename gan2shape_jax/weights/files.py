@@ -123,10 +123,11 @@ def cast_floating(array: np.ndarray, dtype) -> np.ndarray:
   return array.astype(dtype) if dtype is not None and floating else array
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
-  """A file's content; WeightsError where it cannot be read."""
+def read_bytes(path: str | os.PathLike, count: int = -1) -> bytes:
+  """A file's content, or its first `count` bytes; WeightsError where it cannot be read."""
   try:
-    return pathlib.Path(path).read_bytes()
+    with open(path, 'rb') as file:
+      return file.read(count)
   except OSError as error:
     raise WeightsError(f'cannot read {path}: {error.strerror or error}') from None
 

@@ -176,7 +176,7 @@ def discriminator_from_state_dict(
 
 def _is_torch_file(path):
   """A zip archive or a pickle begins such a file; safetensors begins with a length."""
-  start = files.read_bytes(path)[:16]
+  start = files.read_bytes(path, 16)
   looks_like_safetensors = len(start) > 8 and start[8:9] == b'{'
   return not looks_like_safetensors
 
