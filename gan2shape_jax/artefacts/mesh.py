@@ -58,7 +58,8 @@ def mesh_from_depth(depth, mask, texture, camera: Camera) -> Mesh:
   smooth = np.ptp(corners, axis=0) < _STEEPEST * pixel
   inside = np.asarray(mask) >= 0.5
   cells = inside[:-1, :-1] & inside[:-1, 1:] & inside[1:, :-1] & inside[1:, 1:] & smooth
-  cells = _largest_piece(cells if cells.any() else np.ones_like(cells))
+  cells = ndimage.binary_opening(cells, np.ones((2, 2)))  # no spikes a single cell wide at the rim
+  cells = _largest_piece(cells) if cells.any() else np.ones_like(cells)
 
   size = len(depth)
   rows, columns = np.nonzero(cells)

@@ -140,8 +140,11 @@ def _data_uri(content, kind):
 
 def _image(path, alternative):
   # JPEG is a third as large as PNG here, and the PNG lies beside the page.
-  source = _data_uri(pictures.jpeg(files.read_bytes(path)), 'image/jpeg')
-  return f'<img class="sheet" src="{source}" alt="{html.escape(alternative)}">'
+  content, width, height = pictures.jpeg(files.read_bytes(path))
+  return (
+    f'<img class="sheet" width="{width}" height="{height}" alt="{html.escape(alternative)}" '
+    f'src="{_data_uri(content, "image/jpeg")}">'
+  )
 
 
 def _video(folder, stem, label):
@@ -170,7 +173,7 @@ def _viewer(folder, name):
   return (
     f'<figure class="viewer"><canvas width="512" height="512" tabindex="0" role="img" '
     f'aria-label="{html.escape(name)}: mesh, turn it with the mouse"></canvas>'
-    '<figcaption>drag to turn, wheel to zoom'
+    '<figcaption title="drag to turn, wheel to zoom, double click for the front">drag me'
     '<button type="button" data-mode="texture">texture</button>'
     '<button type="button" data-mode="shape">shape</button>'
     '<button type="button" data-mode="normals">normals</button></figcaption>'

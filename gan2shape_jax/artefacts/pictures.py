@@ -137,12 +137,12 @@ def png(picture: np.ndarray) -> bytes:
   return buffer.getvalue()
 
 
-def jpeg(content: bytes) -> bytes:
-  """A picture file's content as JPEG of good quality."""
+def jpeg(content: bytes) -> tuple[bytes, int, int]:
+  """A picture file's content as JPEG of good quality, and its width and height."""
   buffer = io.BytesIO()
   with Image.open(io.BytesIO(content)) as picture:
     picture.convert('RGB').save(buffer, 'JPEG', quality=88, subsampling=0)
-  return buffer.getvalue()
+    return buffer.getvalue(), picture.width, picture.height
 
 
 def write_png(path, picture: np.ndarray) -> None:

@@ -48,7 +48,7 @@ class Viewer {
     this.figure = figure;
     this.canvas = figure.querySelector('canvas');
     this.data = JSON.parse(figure.querySelector('script').textContent);
-    this.yaw = 0.45;
+    this.yaw = 0.3;
     this.pitch = 0.12;
     this.zoom = 1;
     this.mode = 0;
@@ -87,6 +87,7 @@ class Viewer {
     this.canvas.addEventListener('webglcontextlost', (event) => {
       event.preventDefault();
       this.gl = null;
+      if (this.wanted) setTimeout(() => this.lose.restoreContext(), 0);
     });
     this.canvas.addEventListener('webglcontextrestored', () => this.start());
   }
@@ -98,15 +99,18 @@ class Viewer {
   }
 
   show() {
+    this.wanted = true;
     if (this.lose && this.canvas.getContext('webgl').isContextLost()) this.lose.restoreContext();
-    else if (!this.gl) this.start();
+    else if (!this.started) this.start();
   }
 
   hide() {
+    this.wanted = false;
     if (this.gl && this.lose) this.lose.loseContext();
   }
 
   start() {
+    this.started = true;
     const gl = this.canvas.getContext('webgl', { antialias: true, preserveDrawingBuffer: true });
     if (!gl) {
       this.canvas.dataset.drawn = 'no WebGL';
@@ -138,18 +142,22 @@ class Viewer {
     this.kind = this.data.wide ? gl.UNSIGNED_INT : gl.UNSIGNED_SHORT;
     this.place = (name) => gl.getUniformLocation(program, name);
     gl.enable(gl.DEPTH_TEST);
+    gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+    const grey = new Uint8Array([128, 128, 128]);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB, 1, 1, 0, gl.RGB, gl.UNSIGNED_BYTE, grey);
+    for (const [key, value] of [[gl.TEXTURE_MIN_FILTER, gl.LINEAR], [gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE], [gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE]]) {
+      gl.texParameteri(gl.TEXTURE_2D, key, value);
+    }
+    this.gl = gl;
+    this.draw();
+    this.report();
     const picture = new Image();
     picture.onload = () => {
-      if (gl.isContextLost()) return;
-      gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+      if (this.gl !== gl || gl.isContextLost()) return;
       gl.pixelStorei(gl.UNPACK_FLIP_Y_WEBGL, true);
       gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB, gl.RGB, gl.UNSIGNED_BYTE, picture);
-      for (const [key, value] of [[gl.TEXTURE_MIN_FILTER, gl.LINEAR], [gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE], [gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE]]) {
-        gl.texParameteri(gl.TEXTURE_2D, key, value);
-      }
-      this.gl = gl;
       this.draw();
-      this.report(gl);
+      this.report();
     };
     picture.src = this.data.texture;
   }
@@ -176,26 +184,37 @@ class Viewer {
     gl.drawElements(gl.TRIANGLES, this.count, this.kind, 0);
   }
 
-  // Says in the page how much of the canvas the mesh covers, in percent.
-  report(gl) {
+  // Says in the page how much of the canvas the mesh covers, in percent, and in how many colours.
+  report() {
     const { width, height } = this.canvas;
     const pixels = new Uint8Array(4 * width * height);
-    gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+    this.gl.readPixels(0, 0, width, height, this.gl.RGBA, this.gl.UNSIGNED_BYTE, pixels);
     let covered = 0;
+    const colours = new Set();
     for (let k = 0; k < pixels.length; k += 4) {
-      if (Math.abs(pixels[k] - 236) + Math.abs(pixels[k + 1] - 237) + Math.abs(pixels[k + 2] - 237) > 6) covered++;
+      const [r, g, b] = [pixels[k], pixels[k + 1], pixels[k + 2]];
+      colours.add((r << 16) | (g << 8) | b);
+      if (Math.abs(r - 236) + Math.abs(g - 237) + Math.abs(b - 237) > 6) covered++;
     }
     this.canvas.dataset.drawn = Math.round((100 * covered) / (width * height));
-    this.canvas.dataset.error = gl.getError();
+    this.canvas.dataset.colours = colours.size;
+    this.canvas.dataset.error = this.gl.getError();
   }
 }
 
 const viewers = new Map();
+
+function onScreen(figure, seen) {
+  if (seen && !viewers.has(figure)) viewers.set(figure, new Viewer(figure));
+  const viewer = viewers.get(figure);
+  if (viewer) seen ? viewer.show() : viewer.hide();
+}
+
 const watcher = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) {
-    if (isIntersecting && !viewers.has(target)) viewers.set(target, new Viewer(target));
-    const viewer = viewers.get(target);
-    if (viewer) isIntersecting ? viewer.show() : viewer.hide();
-  }
+  for (const { target, isIntersecting } of entries) onScreen(target, isIntersecting);
 }, { rootMargin: '100px' });
-document.querySelectorAll('figure.viewer').forEach((figure) => watcher.observe(figure));
+document.querySelectorAll('figure.viewer').forEach((figure) => {
+  // What is on screen at once is drawn before the page counts as loaded.
+  if (figure.getBoundingClientRect().top < window.innerHeight) onScreen(figure, true);
+  watcher.observe(figure);
+});
