@@ -10,6 +10,7 @@ slower.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from gan2shape_jax.models import discriminator, resampling, stylegan2
+from gan2shape_jax.reconstruction.losses import discriminator_feature_loss
 from gan2shape_jax.reconstruction.state import Frozen
 
 _FEATURES = 4  # block outputs compared
@@ -40,8 +42,10 @@ class _Task(NamedTuple):
   """What stays the same over the iterations of a batch."""
 
   images: jax.Array
-  features: list[jax.Array]
+  features: list[jax.Array]  # of the pictures; none where they do not count
   frozen: Frozen
+  lam_features: jax.Array
+  lam_mean: jax.Array
 
 
 def invert(
@@ -50,7 +54,7 @@ def invert(
   *,
   iterations: int = 250,
   space: str = 'w',
-  learning_rate: float = 0.05,
+  learning_rate: float = 0.2,
   lam_features: float = 0.25,
   lam_mean: float = 0.01,
   truncation: float = 1.0,
@@ -95,13 +99,7 @@ def invert(
   frozen = frozen._replace(perceptual=None, prior=None)
   start = jnp.asarray(frozen.mean_latent, jnp.float32)
   start = jnp.tile(start[None], (layers, 1)) if layers else start
-  step = functools.partial(
-    _step,
-    iterations=iterations,
-    learning_rate=learning_rate,
-    weights=(float(lam_features), float(lam_mean)),
-    picture=(float(truncation), crop, origin_size),
-  )
+  picture = (float(truncation), crop, origin_size)
   count = images.shape[0]
   batch_size = max(1, min(batch_size, count))
   batches = -(-count // batch_size)
@@ -111,15 +109,17 @@ def invert(
     batch = images[
       jnp.minimum(chosen, count - 1)
     ]  # the last one is filled up with the last picture
-    task = _Task(batch, _features(batch, frozen, float(lam_features)), frozen)
+    features = _features(batch, frozen) if lam_features else []
+    task = _Task(batch, features, frozen, jnp.float32(lam_features), jnp.float32(lam_mean))
     latent = jnp.tile(start[None], (batch_size,) + (1,) * start.ndim)
     state = optax.scale_by_adam().init(latent)
     for k in range(iterations):
-      latent, state, error = step(latent, state, jnp.asarray(k), task)
+      rate = learning_rate * _relative_rate(k, iterations)
+      latent, state, error = _step(latent, state, jnp.float32(rate), task, picture)
       if progress is not None:
         progress(index * iterations + k + 1, batches * iterations, float(error.mean()))
     latents.append(latent)
-    errors.append(_image_errors(latent, task, step.keywords['picture']))
+    errors.append(_image_errors(latent, task, picture))
   if not count:
     return Inversion(jnp.zeros((0, *start.shape)), jnp.zeros(0))
   found = Inversion(jnp.concatenate(latents)[:count], jnp.concatenate(errors)[:count])
@@ -128,35 +128,35 @@ def invert(
   return found
 
 
-@functools.partial(
-  jax.jit,
-  static_argnames=('iterations', 'learning_rate', 'weights', 'picture'),
-  donate_argnames=('latents', 'state'),
-)
-def _step(latents, state, k, task, *, iterations, learning_rate, weights, picture):
-  """One Adam step of a batch -> latents, optimiser state, [batch] image L1 before the step."""
+def _relative_rate(k, iterations):
+  """The learning rate of iteration k in parts of the largest: up in a line, down by a cosine."""
   warm_up = max(1, round(_WARM_UP * iterations))
-  schedule = optax.warmup_cosine_decay_schedule(
-    learning_rate / warm_up, learning_rate, warm_up, max(iterations, warm_up + 1)
-  )
-  gradients, errors = jax.grad(_loss, has_aux=True)(latents, task, weights, picture)
+  if k < warm_up:
+    return (k + 1) / warm_up
+  return 0.5 + 0.5 * math.cos(math.pi * (k - warm_up) / max(1, iterations - warm_up))
+
+
+@functools.partial(jax.jit, static_argnames='picture', donate_argnames=('latents', 'state'))
+def _step(latents, state, rate, task, picture):
+  """One Adam step of a batch -> latents, optimiser state, [batch] image L1 before the step."""
+  gradients, errors = jax.grad(_loss, has_aux=True)(latents, task, picture)
   updates, state = optax.scale_by_adam().update(gradients, state)
-  return latents - schedule(k) * updates, state, errors
+  return latents - rate * updates, state, errors
 
 
-def _loss(latents, task: _Task, weights, picture):
+def _loss(latents, task: _Task, picture):
   """The sum over the batch, so that no picture feels another -> loss, [batch] image L1."""
-  lam_features, lam_mean = weights
   images = _images(latents, task.frozen, picture, task.images.shape[1])
   errors = jnp.abs(images - task.images).mean((1, 2, 3))
   total = errors.sum()
-  for feature, target in zip(
-    _features(images, task.frozen, lam_features), task.features, strict=True
-  ):
-    total = total + lam_features * jnp.abs(feature - target).mean((1, 2, 3)).sum()
+  if task.features:
+    features = _features(images, task.frozen)
+    # The loss is a mean over the batch: times its size, each picture counts as if alone.
+    distance = discriminator_feature_loss(features, task.features) * images.shape[0]
+    total = total + task.lam_features * distance
   away = latents - jnp.broadcast_to(task.frozen.mean_latent, latents.shape)
   axes = tuple(range(1, latents.ndim))
-  return total + lam_mean * jnp.square(away).mean(axes).sum(), errors
+  return total + task.lam_mean * jnp.square(away).mean(axes).sum(), errors
 
 
 def _images(latents, frozen, picture, size):
@@ -170,10 +170,9 @@ def _images(latents, frozen, picture, size):
   return resampling.resize(images, size)
 
 
-def _features(images, frozen, lam_features):
+@jax.jit
+def _features(images, frozen):
   """The discriminator's first block outputs, short of the one that mixes the batch's pictures."""
-  if not lam_features:
-    return []
   count = min(_FEATURES, discriminator.num_features(frozen.discriminator) - 1)
   return discriminator.discriminator_features(frozen.discriminator, images, count=count)
 
