@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 
 import numpy as np
+from scipy import ndimage
 
 from gan2shape_jax.artefacts import files, pictures
 from gan2shape_jax.artefacts.mesh import Mesh, mesh_from_depth
@@ -160,7 +161,7 @@ def _video(folder, stem, label):
 
 
 def _viewer(folder, name):
-  mesh = _read_mesh(folder / 'factors.npz')
+  mesh, texture = _read_mesh(folder / 'factors.npz')
   wide = '<u2' if len(mesh.vertices) < 65536 else '<u4'
   content = {
     'vertices': _base64(mesh.vertices, '<f4'),
@@ -168,7 +169,7 @@ def _viewer(folder, name):
     'uv': _base64(mesh.uv, '<f4'),
     'faces': _base64(mesh.faces, wide),
     'wide': wide == '<u4',
-    'texture': _data_uri(pictures.png(mesh.texture), 'image/png'),
+    'texture': _data_uri(pictures.png(texture), 'image/png'),
   }
   return (
     f'<figure class="viewer"><canvas width="512" height="512" tabindex="0" role="img" '
@@ -185,14 +186,21 @@ def _base64(array, kind):
   return base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode('ascii')
 
 
-def _read_mesh(path) -> Mesh:
+def _read_mesh(path) -> tuple[Mesh, np.ndarray]:
+  """The mesh of a picture, one vertex a pixel, and its texture with opacity."""
   try:
     with np.load(path) as arrays:
       camera = Camera(*(float(number) for number in arrays['camera']))
-      texture = pictures.to_uint8(arrays['texture'])
-      texture = pictures.resize(texture, 3 * len(texture) if len(texture) < 128 else len(texture))
+      depth, texture = arrays['canonical_depth'], pictures.to_uint8(arrays['texture'])
       # Walls between the object and what lies behind it are as steep as the normals say.
-      mask = arrays['mask'][..., 0] * (arrays['normal'][..., 2] > 0.15)
-      return mesh_from_depth(arrays['canonical_depth'], mask, texture, camera)
+      mask = arrays['mask'][..., 0] * (arrays['normal'][..., 2] > 0.1)
   except (OSError, KeyError, ValueError, EOFError) as error:
     raise files.ArtefactError(f'cannot read {path}: {error}') from error
+  size = 3 * len(depth) if len(depth) < 128 else len(depth)
+  if not (mask >= 0.5).any():
+    mask = np.ones_like(mask)
+  # The opacity cuts the rim more finely than triangles do; they reach a pixel beyond it.
+  opacity = pictures.resize(np.repeat(pictures.to_uint8(mask * 2 - 1)[..., None], 3, -1), size)
+  texture = np.concatenate([pictures.resize(texture, size), opacity[..., :1]], axis=-1)
+  reached = ndimage.binary_dilation(mask >= 0.5, iterations=2)
+  return mesh_from_depth(depth, reached, texture[..., :3], camera), texture

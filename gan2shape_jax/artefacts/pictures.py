@@ -78,7 +78,7 @@ def shade(normal) -> np.ndarray:
   """
   direction = _SIDE_LIGHT / np.linalg.norm(_SIDE_LIGHT)
   diffuse = np.maximum(np.asarray(normal) @ direction, 0)
-  grey = (0.12 + 0.83 * diffuse) * 2 - 1
+  grey = (0.1 + 0.75 * diffuse) * 2 - 1
   return np.repeat(grey[..., None], 3, axis=-1)
 
 
@@ -131,7 +131,7 @@ def resize(picture: np.ndarray, size: int) -> np.ndarray:
 
 
 def png(picture: np.ndarray) -> bytes:
-  """A picture of bytes [height, width, 3] as a PNG file's content."""
+  """A picture of bytes [height, width, 3 or 4 with opacity] as a PNG file's content."""
   buffer = io.BytesIO()
   Image.fromarray(picture).save(buffer, 'PNG')
   return buffer.getvalue()

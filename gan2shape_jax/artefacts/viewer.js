@@ -25,8 +25,10 @@ varying vec2 at;
 void main() {
   vec3 n = normalize(turned);
   if (!gl_FrontFacing) n = -n;
-  float lit = 0.14 + 0.82 * max(dot(n, normalize(vec3(-0.65, 0.35, 1.0))), 0.0);
-  vec3 colour = texture2D(picture, at).rgb;
+  float lit = 0.1 + 0.78 * max(dot(n, normalize(vec3(-0.65, 0.35, 1.0))), 0.0);
+  vec4 texel = texture2D(picture, at);
+  if (texel.a < 0.5) discard;
+  vec3 colour = texel.rgb;
   if (mode == 1) colour = vec3(lit);
   if (mode == 2) colour = n * 0.5 + 0.5;
   if (!gl_FrontFacing) colour *= 0.55;
@@ -143,8 +145,8 @@ class Viewer {
     this.place = (name) => gl.getUniformLocation(program, name);
     gl.enable(gl.DEPTH_TEST);
     gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
-    const grey = new Uint8Array([128, 128, 128]);
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB, 1, 1, 0, gl.RGB, gl.UNSIGNED_BYTE, grey);
+    const grey = new Uint8Array([128, 128, 128, 255]);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, 1, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, grey);
     for (const [key, value] of [[gl.TEXTURE_MIN_FILTER, gl.LINEAR], [gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE], [gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE]]) {
       gl.texParameteri(gl.TEXTURE_2D, key, value);
     }
@@ -155,7 +157,7 @@ class Viewer {
     picture.onload = () => {
       if (this.gl !== gl || gl.isContextLost()) return;
       gl.pixelStorei(gl.UNPACK_FLIP_Y_WEBGL, true);
-      gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB, gl.RGB, gl.UNSIGNED_BYTE, picture);
+      gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, picture);
       this.draw();
       this.report();
     };
