@@ -37,7 +37,7 @@ def test_nothing_is_fetched(page):
   sources = re.findall(r'(?:src|href)="([^"]*)"', text)
   assert sources
   assert all(source.startswith(('data:', '#')) for source in sources)
-  assert not re.findall(r'(?:https?:)?//[a-z]', re.sub(r'base64,[^"]*', '', text))
+  assert not re.findall(r'(?:https?:)?//[a-z]', re.sub(r'[\w+/=]{64,}', '', text))
   assert '{{' not in text
   assert '@import' not in text
 
