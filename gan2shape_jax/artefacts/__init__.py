@@ -5,17 +5,14 @@ Computing (`render_views`, `relit`, `mesh_from_depth`, ...) is apart from writin
 """
 
 from gan2shape_jax.artefacts.files import ArtefactError
+from gan2shape_jax.artefacts.lights import Lights, light_path, relight_lights, relit
 from gan2shape_jax.artefacts.mesh import Mesh, mesh_from_depth, write_mesh
 from gan2shape_jax.artefacts.page import write_page
 from gan2shape_jax.artefacts.results import Result, result_from_factors, write_results
 from gan2shape_jax.artefacts.videos import write_video
 from gan2shape_jax.artefacts.views import (
-  Lights,
   ViewFrame,
   ViewPath,
-  light_path,
-  relight_lights,
-  relit,
   render_views,
   rotation_path,
   sheet_indices,

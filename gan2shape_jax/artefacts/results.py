@@ -10,18 +10,20 @@ import numpy as np
 from scipy import ndimage
 
 from gan2shape_jax.artefacts import files, pictures, videos
+from gan2shape_jax.artefacts.lights import light_path, relight_lights, relit
 from gan2shape_jax.artefacts.mesh import Mesh, mesh_from_depth, write_mesh
+from gan2shape_jax.artefacts.sheets import (
+  gan_sheet,
+  input_sheet,
+  relight_sheet,
+  view_colours,
+  views_sheet,
+)
 from gan2shape_jax.artefacts.views import (
   Surface,
-  ViewFrame,
-  ViewPath,
   display_size,
-  light_path,
-  relight_lights,
-  relit,
   render_view,
   rotation_path,
-  sheet_indices,
   surface_from_factors,
 )
 from gan2shape_jax.reconstruction.state import Factors
@@ -161,7 +163,7 @@ def write_results(
   size = display_size(len(factors.depth))
   surface = surface_from_factors(factors, camera, size=size)
   front = render_view(surface, factors.view, camera)
-  frames = [_colours(render_view(surface, view, camera)) for view in path.views]
+  frames = [view_colours(render_view(surface, view, camera)) for view in path.views]
   pictures.write_png(folder / 'sheet.png', input_sheet(result, front))
   pictures.write_png(folder / 'views.png', views_sheet(frames, path))
   grid = relit(front, relight_lights(factors.light, alpha=alpha))
@@ -198,78 +200,6 @@ def factor_arrays(result: Result, camera: Camera) -> dict[str, np.ndarray]:
   if result.latent is not None:
     arrays['latent'] = result.latent
   return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
-
-
-class _Colours(NamedTuple):
-  """A view as pictures of bytes."""
-
-  whole: np.ndarray
-  cut: np.ndarray
-  normal: np.ndarray
-  shape: np.ndarray
-
-
-def _colours(frame: ViewFrame) -> _Colours:
-  alpha = pictures.object_alpha(frame.mask, frame.valid)
-  layers = (
-    pictures.cut_out(frame.texture, frame.valid),
-    pictures.cut_out(frame.texture, alpha),
-    pictures.cut_out(pictures.colour_normals(frame.normal), alpha),
-    pictures.cut_out(pictures.shade(frame.normal), alpha),
-  )
-  return _Colours(*(pictures.to_uint8(layer) for layer in layers))
-
-
-def input_sheet(result: Result, front: ViewFrame) -> np.ndarray:
-  """The picture and its factors side by side, bytes.
-
-  Args:
-    result: what is known of the picture.
-    front: the factors rendered in the picture's view.
-  """
-  alpha = pictures.object_alpha(front.mask, front.valid)
-  near, far = pictures.depth_range(front.depth, alpha)
-  columns = {
-    'input': result.image,
-    'reconstruction': front.texture,
-    'depth': pictures.colour_depth(front.depth, near, far),
-    'normal': pictures.colour_normals(front.normal),
-    'albedo': result.factors.albedo,
-    'shape': pictures.cut_out(pictures.shade(front.normal), alpha),
-    'canonical': result.texture,
-    'mask': np.repeat(np.asarray(result.factors.mask), 3, axis=-1) * 2 - 1,
-  }
-  return pictures.contact_sheet([list(columns.values())], list(columns))
-
-
-def _view_labels(path, yaws, pitches):
-  degrees = np.rad2deg(path.views).round(1)
-  names = [('yaw', degrees[i, 1]) for i in yaws] + [('pitch', degrees[i, 0]) for i in pitches]
-  return [f'{name} {angle:+g}°' if angle else f'{name} 0°' for name, angle in names]
-
-
-def views_sheet(frames, path: ViewPath) -> np.ndarray:
-  """Nine yaws and five pitches as whole picture, object, normals and shape, bytes."""
-  yaws, pitches = sheet_indices(path)
-  chosen = [frames[i] for i in (*yaws, *pitches)]
-  rows = [[getattr(frame, layer) for frame in chosen] for layer in _Colours._fields]
-  names = ['surface', 'object', 'normals', 'shape']
-  return pictures.contact_sheet(rows, _view_labels(path, yaws, pitches), names, cell=128)
-
-
-def gan_sheet(frames, path: ViewPath) -> np.ndarray:
-  """The same yaws and pitches through encoder and generator, bytes."""
-  yaws, pitches = sheet_indices(path)
-  rows = [[frames[i] for i in (*yaws, *pitches)]]
-  return pictures.contact_sheet(rows, _view_labels(path, yaws, pitches), ['GAN'], cell=128)
-
-
-def relight_sheet(images) -> np.ndarray:
-  """The 20 lights of `relight_lights` as 4 rows of 5, bytes."""
-  columns = [f'from {side}' for side in ('far right', 'right', 'front', 'left', 'far left')]
-  names = ['level, mild', 'above, mild', 'level, strong', 'above, strong']
-  rows = [images[5 * row : 5 * row + 5] for row in range(4)]
-  return pictures.contact_sheet(rows, columns, names, cell=144)
 
 
 def mesh_from_surface(surface: Surface, camera: Camera, *, size: int | None = None) -> Mesh:

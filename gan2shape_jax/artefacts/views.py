@@ -1,4 +1,4 @@
-"""Views and lights of the results, and the factors rendered in them at display size.
+"""Views of the results, and the factors rendered in them at display size.
 
 Images are channels last in [-1, 1], depths in camera units, views [6] in radians and camera units.
 Depth and texture are first upsampled smoothly (bicubic, corners aligned as the camera has it), so
@@ -25,9 +25,6 @@ from gan2shape_jax.renderer import (
 )
 
 _WALL = 0.05  # surfaces whose normal's z is below this are not the object's
-_RELIGHT_DX = (-1.5, -0.7, 0.0, 0.7, 1.5)
-_RELIGHT_DY = (0.0, 0.6)
-_RELIGHT_INCREMENTS = (0.3, 0.6)
 
 
 class ViewPath(NamedTuple):
@@ -42,20 +39,6 @@ class ViewPath(NamedTuple):
   views: np.ndarray
   order: np.ndarray
   yaws: int
-
-
-class Lights(NamedTuple):
-  """Many lights.
-
-  Attributes:
-    ambient: [n] strengths of the ambient light.
-    diffuse: [n] strengths of the directional light.
-    directions: [n, 2] slopes (dx, dy) along which the light travels: dx > 0 comes from the left.
-  """
-
-  ambient: np.ndarray
-  diffuse: np.ndarray
-  directions: np.ndarray
 
 
 class Surface(NamedTuple):
@@ -142,50 +125,6 @@ def sheet_indices(path: ViewPath, *, yaws=9, pitches=5) -> tuple[np.ndarray, np.
   first = np.linspace(0, path.yaws - 1, yaws).round().astype(int)
   rest = np.linspace(path.yaws, len(path.views) - 1, pitches).round().astype(int)
   return first, rest
-
-
-def relight_lights(light, *, alpha=-0.6) -> Lights:
-  """The grid of lights under which an object is shown (section 6 of the method's notes).
-
-  Directions dx in -1.5, -0.7, 0, 0.7, 1.5 (fastest), dy in 0, 0.6, increments k of the diffuse
-  light in 0.3, 0.6 (slowest); as for pseudo samples, k is added to the diffuse strength and
-  alpha * k to the ambient one.
-
-  Args:
-    light: [4] the object's own light, as the light network has it.
-    alpha: what the ambient light gives for one unit of increment.
-
-  Returns:
-    `Lights` of 20.
-  """
-  increments, dy, dx = np.meshgrid(_RELIGHT_INCREMENTS, _RELIGHT_DY, _RELIGHT_DX, indexing='ij')
-  directions = np.stack([dx.ravel(), dy.ravel()], axis=-1)
-  return _brightened(light, increments.ravel(), directions, alpha)
-
-
-def light_path(light, *, frames=48, alpha=-0.6) -> Lights:
-  """A closed path of lights around the object, within the range of `relight_lights`.
-
-  Args:
-    light: [4] the object's own light, as the light network has it.
-    frames: number of lights.
-    alpha: see `relight_lights`.
-
-  Returns:
-    `Lights` of `frames`, whose last leads smoothly to its first.
-  """
-  angle = 2 * np.pi * np.arange(frames) / frames
-  directions = np.stack([1.5 * np.sin(angle), 0.3 - 0.3 * np.cos(angle)], axis=-1)
-  return _brightened(light, np.full(frames, 0.5), directions, alpha)
-
-
-def _brightened(light, increments, directions, alpha):
-  ambient, diffuse = np.asarray(light, np.float64)[:2] / 2 + 0.5
-  return Lights(
-    np.clip(ambient + alpha * increments, 0, None).astype(np.float32),
-    (diffuse + increments).astype(np.float32),
-    directions.astype(np.float32),
-  )
 
 
 def display_size(size: int) -> int:
@@ -279,23 +218,3 @@ def render_views(factors: Factors, camera: Camera, views, size: int | None = Non
   surface = surface_from_factors(factors, camera, size=size)
   frames = [render_view(surface, view, camera) for view in np.asarray(views)]
   return jax.tree.map(lambda *arrays: np.stack(arrays), *frames)
-
-
-def relit(frame: ViewFrame, lights: Lights) -> np.ndarray:
-  """One view under many lights, which are fixed to the canonical frame.
-
-  Args:
-    frame: the view.
-    lights: n lights.
-
-  Returns:
-    [n, size, size, 3] in [-1, 1]; as the frame where nothing is seen.
-  """
-  directions = np.concatenate([lights.directions, np.ones((len(lights.ambient), 1))], axis=-1)
-  directions = (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).astype(np.float32)
-  images = []
-  for ambient, diffuse, direction in zip(lights.ambient, lights.diffuse, directions, strict=True):
-    shading = ambient + diffuse * np.maximum(frame.canonical_normal @ direction, 0)
-    image = (frame.albedo / 2 + 0.5) * shading[..., None] * 2 - 1
-    images.append(np.clip(image, -1, 1))
-  return np.stack(images)

@@ -1,0 +1,88 @@
+"""The contact sheets: labelled grids of what a picture's factors look like."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gan2shape_jax.artefacts import pictures
+from gan2shape_jax.artefacts.views import ViewFrame, ViewPath, sheet_indices
+
+
+class ViewColours(NamedTuple):
+  """A view as pictures of bytes, each [size, size, 3].
+
+  Attributes:
+    whole: the surface with its surroundings.
+    cut: the object alone.
+    normal: its normals in colour.
+    shape: its untextured shape.
+  """
+
+  whole: np.ndarray
+  cut: np.ndarray
+  normal: np.ndarray
+  shape: np.ndarray
+
+
+def view_colours(frame: ViewFrame) -> ViewColours:
+  """A view as pictures: whole on white, cut out, its normals and its untextured shape."""
+  alpha = pictures.object_alpha(frame.mask, frame.valid)
+  layers = (
+    pictures.cut_out(frame.texture, frame.valid),
+    pictures.cut_out(frame.texture, alpha),
+    pictures.cut_out(pictures.colour_normals(frame.normal), alpha),
+    pictures.cut_out(pictures.shade(frame.normal), alpha),
+  )
+  return ViewColours(*(pictures.to_uint8(layer) for layer in layers))
+
+
+def input_sheet(result, front: ViewFrame) -> np.ndarray:
+  """The picture and its factors side by side, bytes.
+
+  Args:
+    result: a `Result`, what is known of the picture.
+    front: the factors rendered in the picture's view.
+  """
+  alpha = pictures.object_alpha(front.mask, front.valid)
+  near, far = pictures.depth_range(front.depth, alpha)
+  columns = {
+    'input': result.image,
+    'reconstruction': front.texture,
+    'depth': pictures.colour_depth(front.depth, near, far),
+    'normal': pictures.colour_normals(front.normal),
+    'albedo': result.factors.albedo,
+    'shape': pictures.cut_out(pictures.shade(front.normal), alpha),
+    'canonical': result.texture,
+    'mask': np.repeat(np.asarray(result.factors.mask), 3, axis=-1) * 2 - 1,
+  }
+  return pictures.contact_sheet([list(columns.values())], list(columns))
+
+
+def _view_labels(path, yaws, pitches):
+  degrees = np.rad2deg(path.views).round(1)
+  names = [('yaw', degrees[i, 1]) for i in yaws] + [('pitch', degrees[i, 0]) for i in pitches]
+  return [f'{name} {angle:+g}°' if angle else f'{name} 0°' for name, angle in names]
+
+
+def views_sheet(frames, path: ViewPath) -> np.ndarray:
+  """Nine yaws and five pitches as whole picture, object, normals and shape, bytes."""
+  yaws, pitches = sheet_indices(path)
+  chosen = [frames[i] for i in (*yaws, *pitches)]
+  rows = [[getattr(frame, layer) for frame in chosen] for layer in ViewColours._fields]
+  names = ['surface', 'object', 'normals', 'shape']
+  return pictures.contact_sheet(rows, _view_labels(path, yaws, pitches), names, cell=128)
+
+
+def gan_sheet(frames, path: ViewPath) -> np.ndarray:
+  """The same yaws and pitches through encoder and generator, bytes."""
+  yaws, pitches = sheet_indices(path)
+  rows = [[frames[i] for i in (*yaws, *pitches)]]
+  return pictures.contact_sheet(rows, _view_labels(path, yaws, pitches), ['GAN'], cell=128)
+
+
+def relight_sheet(images) -> np.ndarray:
+  """The 20 lights of `relight_lights` as 4 rows of 5, bytes."""
+  columns = [f'from {side}' for side in ('far right', 'right', 'front', 'left', 'far left')]
+  names = ['level, mild', 'above, mild', 'level, strong', 'above, strong']
+  rows = [images[5 * row : 5 * row + 5] for row in range(4)]
+  return pictures.contact_sheet(rows, columns, names, cell=144)
