@@ -120,6 +120,11 @@ class Checkpoints:
     """Restores a stage's projections; arguments, result and errors as in `restore`."""
     return self._read('projections', stage, like)
 
+  def remove(self) -> None:
+    """Removes the folder: what it was for is complete."""
+    with self._explained('remove', self.folder):
+      shutil.rmtree(self.folder)
+
   def _numbers(self, part):
     with self._explained('list', self.folder / part):
       names = [entry.name for entry in (self.folder / part).iterdir() if entry.name.isdigit()]

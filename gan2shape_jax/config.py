@@ -97,7 +97,7 @@ def get_default_config() -> ConfigDict:
   config.inversion = ConfigDict()
   config.inversion.iterations = 250  # Adam steps for a picture without a latent
   config.inversion.space = 'w'  # w, w+
-  config.inversion.learning_rate = 0.05
+  config.inversion.learning_rate = 0.2
   config.inversion.lam_features = 0.25  # discriminator-feature L1
   config.inversion.lam_mean = 0.01  # squared distance to the mean latent
 

@@ -126,7 +126,7 @@ def canonical_mask(mask, depth, view, settings: Settings):
     [size, size, 1].
   """
   grid = renderer.forward_grid(depth, view, settings.camera)
-  return jax.lax.stop_gradient(renderer.sample_nearest(mask, grid))
+  return jax.lax.stop_gradient(renderer.sample_bilinear(mask, grid))
 
 
 def mirror(maps):

@@ -103,8 +103,8 @@ def perceptual_distance(frozen: Frozen, settings: Settings, images, targets, mas
     # Outside the mask both show the target: the features see no edge that the mask made.
     features = image_features(frozen, settings, images * mask + targets * (1 - mask))
     references = image_features(frozen, settings, targets)
-    differences = [jnp.abs(f - r).mean((1, 2, 3)) for f, r in zip(features, references, strict=True)]
-    return sum(differences)
+    pairs = zip(features, references, strict=True)
+    return sum(jnp.abs(feature - reference).mean((1, 2, 3)) for feature, reference in pairs)
   raise ValueError(
     f'unknown perceptual loss {settings.perceptual!r}: expected lpips, discriminator or none'
   )

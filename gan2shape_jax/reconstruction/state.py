@@ -129,7 +129,7 @@ class Frozen(NamedTuple):
 class Settings:
   """Static numbers of the method; the names and defaults are explained in `config.py`."""
 
-  camera: Camera = Camera(10.0, 1.0)
+  camera: Camera = dataclasses.field(default_factory=Camera)
   min_depth: float = 0.9
   max_depth: float = 1.1
   border_depth: float = 1.04

@@ -8,7 +8,7 @@ import scipy.ndimage
 from gan2shape_jax import renderer
 from tests.golden import replays
 
-PUBLISHED = {'pixel_offset': 0.5, 'supersample': 2, 'steps': 128}
+PUBLISHED = {'pixel_offset': 0.5, 'supersample': 2, 'steps': 512}
 
 
 def normalised(grid):

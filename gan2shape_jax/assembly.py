@@ -1,0 +1,135 @@
+"""Everything that the pictures of a run share: frozen weights, networks, compiled programs."""
+
+import pathlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from gan2shape_jax.data import load_prior, locate
+from gan2shape_jax.models import stylegan2
+from gan2shape_jax.models.discriminator import num_features
+from gan2shape_jax.reconstruction import programs, setup
+from gan2shape_jax.reconstruction.driver import Plan
+from gan2shape_jax.reconstruction.state import Frozen, Networks, Settings
+from gan2shape_jax.weights import WeightsError, load_safetensors, load_stylegan2
+from gan2shape_jax.weights.files import compare_names, flatten
+
+_MEAN_LATENT_SAMPLES = 4096
+
+
+class Assembly(NamedTuple):
+  """What a run loads and compiles once.
+
+  Attributes:
+    settings: static numbers of the method.
+    plan: lengths of the steps.
+    networks: apply functions.
+    frozen: weights that nothing trains.
+    programs: jitted functions.
+    params: the networks' starting parameters, the same for every picture.
+    trained: whether `params` come trained (no fit to the prior is needed).
+  """
+
+  settings: Settings
+  plan: Plan
+  networks: Networks
+  frozen: Frozen
+  programs: programs.Programs
+  params: dict
+  trained: bool
+
+
+def assemble(config: ConfigDict) -> Assembly:
+  """Loads the weights that a configuration names and builds the programs.
+
+  Args:
+    config: a whole configuration.
+
+  Returns:
+    An `Assembly`.
+
+  Raises:
+    WeightsError: a weight file is missing, damaged or does not fit.
+    DataError: the prior of views and lights is missing or not a Gaussian.
+  """
+  settings = setup.settings_from_config(config)
+  frozen = load_frozen(config)
+  modules = setup.build_modules(config, stylegan2.latent_size(frozen.generator))
+  networks = setup.build_networks(modules)
+  params = setup.initial_params(modules, config.image_size, jax.random.key(config.seed))
+  trained = bool(config.networks.pretrained)
+  if trained:
+    params = load_pretrained(
+      locate(config.networks.pretrained, 'networks.safetensors'), params
+    )
+  return Assembly(
+    settings,
+    setup.plan_from_config(config, trained=trained),
+    networks,
+    frozen,
+    programs.build(networks, settings),
+    params,
+    trained,
+  )
+
+
+def load_frozen(config: ConfigDict) -> Frozen:
+  """The GAN, the perceptual weights and the prior that a configuration names.
+
+  Raises:
+    WeightsError: a file is missing or damaged, or has no discriminator.
+    DataError: the prior is missing or not a Gaussian.
+  """
+  path = locate(config.gan.weights, 'stylegan2.safetensors')
+  generator, discriminator = load_stylegan2(path)
+  if discriminator is None:
+    raise WeightsError(f'{path}: expected a discriminator beside the generator')
+  wanted = config.loss.discriminator_features
+  if not 1 <= wanted <= num_features(discriminator):
+    raise WeightsError(
+      f'{path}: the discriminator has {num_features(discriminator)} feature maps, '
+      f'loss.discriminator_features asks for {wanted}'
+    )
+  perceptual = None
+  if config.loss.perceptual == 'lpips':
+    if not config.loss.perceptual_weights:
+      raise WeightsError(
+        'loss.perceptual is lpips but loss.perceptual_weights names no file: expected one made by '
+        'experiments/convert_weights.py --kind=lpips'
+      )
+    perceptual = load_safetensors(config.loss.perceptual_weights)
+  generator, discriminator, perceptual = jax.tree.map(
+    jnp.asarray, (generator, discriminator, perceptual)
+  )
+  mean = jax.jit(stylegan2.mean_latent, static_argnums=2)(
+    generator, jax.random.key(0), _MEAN_LATENT_SAMPLES
+  )[0]
+  prior = jax.tree.map(jnp.asarray, load_prior(locate(config.prior.view_light, 'prior.npz')))
+  return Frozen(generator, discriminator, perceptual, mean, prior)
+
+
+def load_pretrained(path: pathlib.Path, initial: dict) -> dict:
+  """Starting parameters from a file; networks that it does not hold keep their initial ones.
+
+  Args:
+    path: a safetensors file of the networks' parameters by name.
+    initial: parameters of all five networks, for the shapes.
+
+  Returns:
+    Parameters of all five networks.
+
+  Raises:
+    WeightsError: the file is missing or damaged, or a network's names or shapes do not fit.
+  """
+  loaded = load_safetensors(path)
+  unknown = sorted(set(loaded) - set(initial))
+  if unknown or not loaded:
+    raise WeightsError(
+      f'{path}: expected networks out of {", ".join(initial)}, found {", ".join(unknown) or "none"}'
+    )
+  shapes = lambda tree: {name: leaf.shape for name, leaf in flatten(tree).items()}
+  expected = {name: initial[name] for name in loaded}
+  compare_names(shapes(expected), shapes(loaded), path=path)
+  return initial | jax.tree.map(jnp.asarray, loaded)

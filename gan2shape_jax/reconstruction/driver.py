@@ -1,0 +1,204 @@
+"""The reconstruction of one picture: for each stage, step 1, step 2, step 3 (paper, algorithm 1)."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gan2shape_jax.reconstruction.programs import Programs
+from gan2shape_jax.reconstruction.state import FitState, Frozen, Instance, Projections
+
+PRIOR, STEP1, STEP2, STEP3 = range(4)
+
+
+class Position(NamedTuple):
+  """The iteration that runs next.
+
+  Attributes:
+    stage: 0 to the number of stages (then the reconstruction is complete).
+    step: 0 (prior fit, first stage only), 1, 2 or 3.
+    iteration: within the step.
+  """
+
+  stage: int = 0
+  step: int = PRIOR
+  iteration: int = 0
+
+
+class StagePlan(NamedTuple):
+  """Iterations of the steps of one stage, and where the mirrored shape must explain too."""
+
+  step1: int
+  step2: int
+  step3: int
+  flip1: bool
+  flip3: bool
+
+
+class Plan(NamedTuple):
+  """Everything that the driver's loop counts.
+
+  Attributes:
+    stages: one `StagePlan` each.
+    prior_iterations: regression steps of the depth net to the prior; 0 for trained networks.
+    collect_iters: batches projected at the end of step 2.
+    skip_first_batch: the first pass over the projections leaves out the first batch, as published.
+  """
+
+  stages: tuple[StagePlan, ...]
+  prior_iterations: int
+  collect_iters: int
+  skip_first_batch: bool = False
+
+  def length(self, stage: int, step: int) -> int:
+    """Iterations of a step of a stage."""
+    if step == PRIOR:
+      return self.prior_iterations if stage == 0 else 0
+    return self.stages[stage][step - 1]
+
+  def total(self) -> int:
+    """Iterations of the whole reconstruction."""
+    stages = range(len(self.stages))
+    return sum(self.length(stage, step) for stage in stages for step in range(4))
+
+  def done_before(self, position: Position) -> int:
+    """Iterations before a position."""
+    done = position.iteration
+    for stage in range(len(self.stages)):
+      for step in range(4):
+        if (stage, step) < (position.stage, position.step):
+          done += self.length(stage, step)
+    return done
+
+
+  def position(self, done: int) -> Position:
+    """The position after `done` iterations from the beginning."""
+    for stage in range(len(self.stages)):
+      for step in range(4):
+        length = self.length(stage, step)
+        if done < length:
+          return Position(stage, step, done)
+        done -= length
+    return Position(len(self.stages), PRIOR, 0)
+
+
+class Event(NamedTuple):
+  """What the driver yields after every iteration.
+
+  Attributes:
+    position: the iteration that runs next; what a checkpoint must hold beside `state`.
+    state: valid until the driver goes on (the next iteration consumes its arrays).
+    projections: of the current stage while step 3 runs, else None.
+    terms: the losses, as arrays on the device.
+    finished: (stage, step) of the iteration that made this event.
+    boundary: whether that iteration was the last of its step.
+  """
+
+  position: Position
+  state: FitState
+  projections: Projections | None
+  terms: dict[str, jax.Array]
+  finished: tuple[int, int]
+  boundary: bool
+
+
+def reconstruct(
+  programs: Programs,
+  state: FitState,
+  instance: Instance,
+  frozen: Frozen,
+  plan: Plan,
+  key,
+  *,
+  prior_depth=None,
+  position: Position = Position(),
+  projections: Projections | None = None,
+) -> Iterator[Event]:
+  """Runs the method on one picture from a position to the end.
+
+  All randomness comes from `key` with stage, step and iteration folded in, so that a run resumed
+  at a position makes the arrays of an unbroken one.
+
+  Args:
+    programs: compiled functions.
+    state: networks and optimiser at `position`; fresh ones are made at each change of step.
+    instance: the picture.
+    frozen: GAN, perceptual weights, priors.
+    plan: lengths of the steps.
+    key: random key of the picture.
+    prior_depth: [size, size] shape to start from; needed with `plan.prior_iterations`.
+    position: where to begin.
+    projections: of the current stage, when `position` is within step 3.
+
+  Yields:
+    An `Event` after every iteration.
+  """
+  for stage in range(position.stage, len(plan.stages)):
+    for step in (PRIOR, STEP1, STEP2, STEP3):
+      if (stage, step) < (position.stage, position.step):
+        continue
+      resumed = (stage, step) == (position.stage, position.step) and position.iteration > 0
+      first = position.iteration if resumed else 0
+      length = plan.length(stage, step)
+      step_key = jax.random.fold_in(jax.random.fold_in(key, stage), step)
+      if first < length and not resumed:
+        state = programs.fresh(state.params, step)
+      if step == STEP3 and length and projections is None:
+        projections = collect(programs, state, instance, frozen, plan, step_key)
+      iterations = _iterations(
+        programs, state, instance, frozen, plan, step_key, prior_depth, projections, stage, step,
+        first,
+      )  # fmt: skip
+      for k, (state, terms) in enumerate(iterations, start=first + 1):
+        after = Position(stage, step, k) if k < length else _next(stage, step)
+        yield Event(
+          after, state, projections if step == STEP3 else None, terms, (stage, step), k == length
+        )
+    projections = None
+
+
+def _next(stage, step):
+  return Position(stage, step + 1, 0) if step < STEP3 else Position(stage + 1, PRIOR, 0)
+
+
+def _iterations(
+  programs, state, instance, frozen, plan, key, prior_depth, projections, stage, step, first
+):
+  """The iterations of one step from `first` on: yields (state, terms)."""
+  length = plan.length(stage, step)
+  if first >= length:
+    return
+  if step == STEP1:
+    scene = programs.observe(state.params, instance, frozen, flip=plan.stages[stage].flip1)
+  elif step == STEP2:
+    source = programs.source(state.params, instance, frozen)
+  for k in range(first, length):
+    if step == PRIOR:
+      state, terms = programs.fit_prior(state, instance.image, prior_depth)
+    elif step == STEP1:
+      state, terms = programs.step1(state, scene, instance, frozen)
+    elif step == STEP2:
+      iteration_key = jax.random.fold_in(key, k)
+      state, terms = programs.step2(state, source, instance.latent, frozen, iteration_key)
+    else:
+      index = batch_index(k, plan.collect_iters, skip_first=plan.skip_first_batch)
+      state, terms = programs.step3(
+        state, instance, projections, index, frozen, flip=plan.stages[stage].flip3
+      )
+    yield state, terms
+
+
+def collect(programs: Programs, state: FitState, instance, frozen, plan: Plan, key) -> Projections:
+  """Projects `plan.collect_iters` batches of fresh pseudo samples with the trained encoder."""
+  source = programs.source(state.params, instance, frozen)
+  keys = [jax.random.fold_in(key, k) for k in range(plan.collect_iters)]
+  batches = [programs.collect(state.params, source, instance.latent, frozen, k) for k in keys]
+  return jax.tree.map(lambda *x: jnp.stack(x), *batches)
+
+
+def batch_index(iteration: int, count: int, *, skip_first: bool) -> int:
+  """The batch of projections for an iteration of step 3: in order, pass after pass."""
+  if skip_first and count > 1:
+    return iteration + 1 if iteration < count - 1 else (iteration - (count - 1)) % count
+  return iteration % count

@@ -1,0 +1,112 @@
+"""Joint training of the autoencoder over many pictures, with probable symmetry (Unsup3d).
+
+One set of networks explains every picture by depth, albedo, view and light, and again by their
+mirror images. It needs no projections; reconstruction of single pictures starts from its weights.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from gan2shape_jax import renderer
+from gan2shape_jax.models import stylegan2
+from gan2shape_jax.reconstruction import autoencoder, losses, step2_projection
+from gan2shape_jax.reconstruction.state import Frozen, Networks, Settings
+
+TRAINED = ('depth', 'albedo', 'view', 'light')
+
+
+def gan_pictures(key, frozen: Frozen, settings: Settings, *, count: int, size: int, spread: float):
+  """Pictures to train on, drawn from the GAN.
+
+  Args:
+    key: random key.
+    frozen: holds the generator and its mean latent.
+    settings: truncation and crop of the GAN's images.
+    count: number of pictures.
+    size: of the pictures, pixels.
+    spread: truncation of the latents drawn; 1 is the GAN's own distribution.
+
+  Returns:
+    [count, size, size, 3] in [-1, 1].
+  """
+  z = jax.random.normal(key, (count, stylegan2.latent_size(frozen.generator)))
+  latents = stylegan2.mapping(frozen.generator, z)
+  latents = stylegan2.truncate(latents, frozen.mean_latent[None], spread)
+  return step2_projection.gan_images(latents, frozen, settings, size)
+
+
+def loss(trained, networks: Networks, images, frozen: Frozen, settings: Settings):
+  """Loss of a batch of pictures as a function of the four networks' parameters.
+
+  Args:
+    trained: parameters of depth, albedo, view and light nets.
+    networks: apply functions.
+    images: [batch, size, size, 3] in [-1, 1].
+    frozen: weights of the perceptual term, Gaussians of views and lights.
+    settings: of the method; `lam_view` and `lam_light` weigh the distance of the predicted views
+      and lights to their prior.
+
+  Returns:
+    The total and a dict of all terms.
+  """
+  raw = networks.depth(trained['depth'], images)
+  depths = jax.vmap(lambda r: autoencoder.depth_from_raw(r, settings))(raw)
+  albedos = networks.albedo(trained['albedo'], images)
+  codes = autoencoder.predict_views(networks, trained['view'], images, frozen, settings)
+  views = jax.vmap(lambda code: autoencoder.view_from_code(code, settings))(codes)
+  lights = autoencoder.predict_lights(networks, trained['light'], images, frozen, settings)
+
+  def reconstruct(depth, albedo, view, light):
+    shape = autoencoder.geometry(depth, view, settings)
+    diffuse = renderer.diffuse_shading(shape.normals, renderer.light_from_code(light))
+    return autoencoder.shade_and_sample(albedo, light, shape), shape.valid, diffuse
+
+  def both(depth, albedo, view, light):
+    mirrored = reconstruct(autoencoder.mirror(depth), autoencoder.mirror(albedo), view, light)
+    return reconstruct(depth, albedo, view, light), mirrored
+
+  (own, valid, diffuse), (mirrored, mirrored_valid, _) = jax.vmap(both)(
+    depths, albedos, views, lights
+  )
+  mask = valid * mirrored_valid
+  smooth = lambda maps: losses.smoothness_loss(maps, huber=settings.smooth_huber)
+  terms = {
+    'l1': losses.photometric_loss(own, images, mask),
+    'l1_mirror': losses.photometric_loss(mirrored, images, mask),
+    'perceptual': losses.perceptual_distance(frozen, settings, own, images, mask).mean(),
+    'perceptual_mirror': losses.perceptual_distance(
+      frozen, settings, mirrored, images, mask
+    ).mean(),
+    'smooth': smooth(depths) + smooth(diffuse),
+    'view': moment_distance(codes[:, :5], frozen.prior.view_mean[:5], frozen.prior.view_cov[:5, :5]),
+    'light': moment_distance(lights, frozen.prior.light_mean, frozen.prior.light_cov),
+  }
+  terms['total'] = (
+    terms['l1']
+    + terms['l1_mirror']
+    + settings.lam_perceptual * (terms['perceptual'] + terms['perceptual_mirror'])
+    + settings.lam_smooth * terms['smooth']
+    + settings.lam_view * terms['view']
+    + settings.lam_light * terms['light']
+  )
+  return terms['total'], terms
+
+
+def moment_distance(samples, mean, covariance):
+  """How far a batch's means and spreads are from a Gaussian's, in its standard deviations.
+
+  The amounts of rotation and of relief can be traded for each other (the bas-relief ambiguity);
+  a known spread of views fixes the relief.
+
+  Args:
+    samples: [batch, n].
+    mean: [n].
+    covariance: [n, n].
+
+  Returns:
+    [] mean over dimensions of the squared difference of mean and standard deviation.
+  """
+  deviation = jnp.sqrt(jnp.diagonal(covariance))
+  whitened = (samples - mean[None]) / deviation[None]
+  spread = jnp.sqrt(whitened.var(axis=0) + 1e-6)
+  return jnp.mean(whitened.mean(axis=0) ** 2 + (spread - 1) ** 2)
