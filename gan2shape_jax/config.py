@@ -94,6 +94,19 @@ def get_default_config() -> ConfigDict:
   config.stages.first = stage(600, 600, 400, flip1=False, flip3=True)
   config.stages.later = stage(200, 500, 300, flip1=False, flip3=False)
 
+  config.joint = ConfigDict()  # experiments/pretrain.py
+  config.joint.iterations = 6000
+  config.joint.batch_size = 16  # pictures drawn from the GAN each iteration
+  config.joint.spread = 1.0  # truncation of their latents
+  config.joint.learning_rate = 5e-4
+  config.joint.prior_iterations = 300  # regression of the depth net to the prior, first of all
+  config.joint.prior_learning_rate = 1e-3
+  config.joint.fixed_shape = 300  # iterations before the depth net joins
+  config.joint.ramp = 200  # iterations over which its updates grow to full size
+  config.joint.lam_view_first = 0.05  # view moments' distance to their prior, while it is fixed
+  config.joint.lam_view = 0.3  # ... and afterwards
+  config.joint.lam_light = 0.1  # the same of the lights
+
   config.inversion = ConfigDict()
   config.inversion.iterations = 250  # Adam steps for a picture without a latent
   config.inversion.space = 'w'  # w, w+

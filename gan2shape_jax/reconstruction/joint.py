@@ -1,18 +1,112 @@
-"""Joint training of the autoencoder over many pictures, with probable symmetry (Unsup3d).
+"""Joint training of the autoencoder on the GAN's own pictures, with probable symmetry (Unsup3d).
 
 One set of networks explains every picture by depth, albedo, view and light, and again by their
-mirror images. It needs no projections; reconstruction of single pictures starts from its weights.
+mirror images; reconstruction of single pictures starts from its weights. The shape is held at the
+prior at first: views learned for a shape of known relief come out in the right amount, and only
+then does the shape follow.
 """
+
+import dataclasses
+import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from gan2shape_jax import renderer
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.reconstruction import autoencoder, losses, step2_projection
-from gan2shape_jax.reconstruction.state import Frozen, Networks, Settings
+from gan2shape_jax.reconstruction.state import FitState, Frozen, Networks, Settings
 
 TRAINED = ('depth', 'albedo', 'view', 'light')
+
+
+@dataclasses.dataclass(frozen=True)
+class JointSettings:
+  """Static numbers of joint training; explained in `config.py`."""
+
+  batch_size: int
+  learning_rate: float
+  spread: float
+  fixed_shape: int
+  ramp: int
+  prior_iterations: int
+  prior_learning_rate: float
+  lam_view: float
+  lam_view_first: float
+  lam_light: float
+
+
+class JointPrograms(NamedTuple):
+  """Jitted functions; the state handed in is consumed (donated).
+
+  Attributes:
+    fresh: (params, phase) -> FitState; phase 0 fits the prior, phase 1 trains jointly.
+    fit_prior: (state, target depth, frozen, key) -> state, terms.
+    step: (state, iteration, frozen, key) -> state, terms.
+  """
+
+  fresh: callable
+  fit_prior: callable
+  step: callable
+
+
+def build(networks: Networks, settings: Settings, joint: JointSettings, size: int) -> JointPrograms:
+  """Makes the jitted functions of joint training.
+
+  Args:
+    networks: apply functions.
+    settings: of the method.
+    joint: of the training.
+    size: of the pictures, pixels.
+
+  Returns:
+    The `JointPrograms`.
+  """
+  prior_optimizer = optax.adam(joint.prior_learning_rate)
+  optimizer = optax.chain(
+    optax.add_decayed_weights(settings.weight_decay),
+    optax.adam(joint.learning_rate, settings.beta1, settings.beta2),
+  )
+  draw = functools.partial(
+    gan_pictures, settings=settings, count=joint.batch_size, size=size, spread=joint.spread
+  )
+
+  def fresh(params, phase):
+    if phase == 0:
+      return FitState(params, prior_optimizer.init(params['depth']))
+    return FitState(params, optimizer.init({name: params[name] for name in TRAINED}))
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def fit_prior(state, target, frozen, key):
+    images = draw(key, frozen)
+
+    def error(params):
+      raw = networks.depth(params, images)
+      depths = jax.vmap(lambda r: autoencoder.depth_from_raw(r, settings))(raw)
+      return jnp.mean((depths - target[None]) ** 2) / settings.depth_margin**2
+
+    value, grads = jax.value_and_grad(error)(state.params['depth'])
+    updates, inner = prior_optimizer.update(grads, state.optimizer, state.params['depth'])
+    params = state.params | {'depth': optax.apply_updates(state.params['depth'], updates)}
+    return FitState(params, inner), {'total': value}
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def step(state, iteration, frozen, key):
+    images = draw(key, frozen)
+    trained = {name: state.params[name] for name in TRAINED}
+    lam_view = jnp.where(iteration < joint.fixed_shape, joint.lam_view_first, joint.lam_view)
+    objective = lambda params: loss(
+      params, networks, images, frozen, settings, lam_view=lam_view, lam_light=joint.lam_light
+    )
+    (_, terms), grads = jax.value_and_grad(objective, has_aux=True)(trained)
+    updates, inner = optimizer.update(grads, state.optimizer, trained)
+    freedom = jnp.clip((iteration - joint.fixed_shape) / max(joint.ramp, 1), 0.0, 1.0)
+    updates['depth'] = jax.tree.map(lambda u: u * freedom, updates['depth'])
+    return FitState(state.params | optax.apply_updates(trained, updates), inner), terms
+
+  return JointPrograms(fresh, fit_prior, step)
 
 
 def gan_pictures(key, frozen: Frozen, settings: Settings, *, count: int, size: int, spread: float):
@@ -35,7 +129,16 @@ def gan_pictures(key, frozen: Frozen, settings: Settings, *, count: int, size: i
   return step2_projection.gan_images(latents, frozen, settings, size)
 
 
-def loss(trained, networks: Networks, images, frozen: Frozen, settings: Settings):
+def loss(
+  trained,
+  networks: Networks,
+  images,
+  frozen: Frozen,
+  settings: Settings,
+  *,
+  lam_view=0.0,
+  lam_light=0.0,
+):
   """Loss of a batch of pictures as a function of the four networks' parameters.
 
   Args:
@@ -43,8 +146,9 @@ def loss(trained, networks: Networks, images, frozen: Frozen, settings: Settings
     networks: apply functions.
     images: [batch, size, size, 3] in [-1, 1].
     frozen: weights of the perceptual term, Gaussians of views and lights.
-    settings: of the method; `lam_view` and `lam_light` weigh the distance of the predicted views
-      and lights to their prior.
+    settings: of the method.
+    lam_view: weight of the distance of the views' moments to their prior (`moment_distance`).
+    lam_light: likewise for the lights.
 
   Returns:
     The total and a dict of all terms.
@@ -86,8 +190,8 @@ def loss(trained, networks: Networks, images, frozen: Frozen, settings: Settings
     + terms['l1_mirror']
     + settings.lam_perceptual * (terms['perceptual'] + terms['perceptual_mirror'])
     + settings.lam_smooth * terms['smooth']
-    + settings.lam_view * terms['view']
-    + settings.lam_light * terms['light']
+    + lam_view * terms['view']
+    + lam_light * terms['light']
   )
   return terms['total'], terms
 
