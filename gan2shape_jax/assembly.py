@@ -61,9 +61,7 @@ def assemble(config: ConfigDict) -> Assembly:
   params = setup.initial_params(modules, config.image_size, jax.random.key(config.seed))
   trained = bool(config.networks.pretrained)
   if trained:
-    params = load_pretrained(
-      locate(config.networks.pretrained, 'networks.safetensors'), params
-    )
+    params = load_pretrained(locate(config.networks.pretrained, 'networks.safetensors'), params)
   return Assembly(
     settings,
     setup.plan_from_config(config, trained=trained),

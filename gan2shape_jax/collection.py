@@ -2,37 +2,54 @@
 
 import json
 import pathlib
-import signal
+import tempfile
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
 
 from gan2shape_jax import artefacts, data, evaluation
+from gan2shape_jax.artefacts import files
+from gan2shape_jax.artefacts.events import Events
 from gan2shape_jax.assembly import Assembly, assemble
 from gan2shape_jax.checkpoints import Checkpoints
+from gan2shape_jax.data.errors import read_arrays
 from gan2shape_jax.gan_views import gan_frames
+from gan2shape_jax.models import stylegan2
 from gan2shape_jax.progress import Progress, Stopwatch
-from gan2shape_jax.reconstruction import driver, inversion, priors
+from gan2shape_jax.reconstruction import driver, inversion, priors, setup
 from gan2shape_jax.reconstruction.state import FitState, Instance, Projections
 
 _STEP_NAMES = ('prior fit', 'step 1', 'step 2', 'step 3')
 _DONE = 'timing.json'  # written last of all: the picture is done
+_FREE = ('checkpoint.', 'data.num ')  # settings that may change between runs into one folder
 
 
 class FitError(RuntimeError):
   """A reconstruction went wrong; the message is one line that names the picture and the step."""
 
 
-class Preempted(RuntimeError):
-  """The process was asked to stop; everything up to here is saved."""
+class Preempted(RuntimeError):  # noqa: N818, no error
+  """The caller asked to stop; everything up to here is saved."""
 
 
-def reconstruct_all(config: ConfigDict, workdir) -> list[dict]:
+class _Run(NamedTuple):
+  """What the pictures of one call share."""
+
+  config: ConfigDict
+  shared: Assembly
+  events: Events
+  stop: Callable[[], bool]
+  compiled: set  # kinds of iterations whose programs have run
+
+
+def reconstruct_all(
+  config: ConfigDict, workdir, *, stop: Callable[[], bool] = lambda: False
+) -> list[dict]:
   """Reconstructs all pictures that a configuration names.
 
   A picture whose results are written is passed over, so that the same call after an interruption
@@ -41,61 +58,114 @@ def reconstruct_all(config: ConfigDict, workdir) -> list[dict]:
   Args:
     config: a whole configuration.
     workdir: folder for the results, one subfolder a picture; made if missing.
+    stop: asked after every iteration whether to save and stop.
 
   Returns:
     A row for each picture: its name and metrics.
 
   Raises:
-    DataError, WeightsError, CheckpointError, ArtefactError, FitError: one line that names the file.
-    Preempted: SIGTERM came; a checkpoint was written.
+    SettingsError, DataError, WeightsError, CheckpointError, ArtefactError, FitError: one line that
+      names the setting or the file.
+    Preempted: `stop` said so; a checkpoint was written.
   """
   workdir = pathlib.Path(workdir)
+  setup.check_config(config)
   pictures = data.load_pictures(config.data, config.image_size)
-  claim_workdir(workdir, config)
-  stop = _watch_for_termination()
-  clock = Stopwatch()
-  with clock.part('load'):
-    shared = assemble(config)
-  logging.info('%d pictures into %s', len(pictures), workdir)
-  rows = []
-  with SummaryWriter(str(workdir / 'events')) as writer:
-    for number, name in enumerate(pictures.names):
-      folder = workdir / name
-      done = folder / _DONE
-      if not done.exists():
-        picture = pictures[number]
-        clock = clock if not number else Stopwatch()
-        _reconstruct_one(config, shared, picture, number, folder, writer, clock, stop)
-      rows.append(_row(name, folder))
-  evaluation.write_metrics(workdir / 'metrics.csv', rows)
-  artefacts.write_page(workdir, pictures.names)
+  waiting = [number for number, name in enumerate(pictures.names) if not _is_done(workdir / name)]
+  for number in waiting:
+    _ = pictures[number]  # a damaged file is told before hours of work, not after
+  text = _check_workdir(workdir, config)
+  if waiting:
+    clock = Stopwatch()
+    with clock.part('load'):
+      shared = assemble(config)
+    # Only now: a run that could not begin leaves no claim on the folder.
+    artefacts.write_text(workdir / 'config.json', text)
+    with Events(workdir / 'events') as events:
+      run = _Run(config, shared, events, stop, set())
+      for number in waiting:
+        _reconstruct_one(run, pictures[number], number, workdir / pictures.names[number], clock)
+        clock = Stopwatch()
+  rows = [_row(name, workdir / name) for name in pictures.names]
+  if waiting or not _is_current(workdir, pictures.names):
+    try:
+      evaluation.write_metrics(workdir / 'metrics.csv', rows)
+    except OSError as error:
+      raise artefacts.ArtefactError(
+        f'cannot write {workdir / "metrics.csv"}: {error.strerror or error}'
+      ) from error
+    artefacts.write_page(workdir, pictures.names)
   return rows
 
 
+def _is_done(folder):
+  """Whether all results of a picture are there; removes what was only needed to get there."""
+  if not all((folder / name).is_file() for name in (_DONE, 'metrics.json', 'factors.npz')):
+    return False
+  if (folder / 'checkpoints').exists():  # killed between the last file and their removal
+    Checkpoints(folder / 'checkpoints').remove()
+  return True
+
+
+def _is_current(workdir, names):
+  """Whether table and page were written after the results of all pictures."""
+  written = [workdir / 'metrics.csv', workdir / 'index.html']
+  if not all(path.is_file() for path in written):
+    return False
+  with open(written[0], encoding='utf-8') as table:
+    listed = [line.split(',')[0] for line in table][1:]
+  newest = max((workdir / name / _DONE).stat().st_mtime for name in names)
+  return listed[: len(names)] == names and min(p.stat().st_mtime for p in written) >= newest
+
+
 def _row(name, folder):
-  metrics = json.loads((folder / 'metrics.json').read_text())
-  seconds = json.loads((folder / _DONE).read_text())
+  metrics, seconds = _read_json(folder / 'metrics.json'), _read_json(folder / _DONE)
   return {'name': name} | metrics | {'seconds': round(sum(seconds.values()), 1)}
 
 
-def claim_workdir(workdir: pathlib.Path, config: ConfigDict):
-  """Writes the configuration into the folder, or checks that it is the one already there.
+def _read_json(path):
+  try:
+    content = json.loads(path.read_text(encoding='utf-8'))
+  except (OSError, ValueError) as error:
+    raise artefacts.ArtefactError(f'cannot read {path}: expected JSON ({error})') from error
+  if not isinstance(content, dict):
+    raise artefacts.ArtefactError(f'cannot read {path}: expected a table, found another JSON value')
+  return content
+
+
+def _check_workdir(workdir: pathlib.Path, config: ConfigDict) -> str:
+  """Makes the folder, and checks that it can be written and belongs to no other run.
+
+  Returns:
+    The content of its `config.json`.
 
   Raises:
-    ArtefactError: the folder cannot be written.
+    ArtefactError: the folder cannot be made, written or read.
     FitError: the folder belongs to a run with other settings.
   """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=workdir):
+      pass
+    files.sweep(workdir)
+    for leftover in workdir.glob('.metrics.csv.*'):
+      leftover.unlink(missing_ok=True)
+  except OSError as error:
+    reason = error.strerror or error
+    raise artefacts.ArtefactError(
+      f'cannot write {workdir}: {reason} (expected a folder for the results)'
+    ) from error
   path = workdir / 'config.json'
   text = json.dumps(json.loads(config.to_json_best_effort()), indent=2, sort_keys=True)
   if path.exists():
-    changed = _differences(json.loads(path.read_text()), json.loads(text))
+    changed = _differences(_read_json(path), json.loads(text))
+    changed = [line for line in changed if not line.startswith(_FREE)]
     if changed:
       raise FitError(
         f'{path}: this folder holds a run with other settings ({"; ".join(changed[:5])}): choose '
         'another --workdir, or the settings of that run'
       )
-    return
-  artefacts.write_text(path, text)
+  return text
 
 
 def _differences(old, new, prefix=''):
@@ -109,22 +179,11 @@ def _differences(old, new, prefix=''):
   return changed
 
 
-def _watch_for_termination():
-  """Returns a function that tells whether SIGTERM has come."""
-  received = []
-  try:
-    signal.signal(signal.SIGTERM, lambda *_: received.append(time.monotonic()))
-  except ValueError:  # not in the main thread: the caller handles signals itself
-    logging.info('not in the main thread: SIGTERM is left to the caller')
-  return lambda: bool(received)
-
-
-def find_latents(config: ConfigDict, shared: Assembly, picture, folder: pathlib.Path, progress):
+def find_latents(run: _Run, picture, folder: pathlib.Path, progress: Progress):
   """The picture's latent: given, found by an earlier call, or by inversion.
 
   Args:
-    config: the inversion's settings.
-    shared: the run's assembly.
+    run: configuration and assembly.
     picture: a `data.Picture`.
     folder: where `latent.npz` is kept.
     progress: shows how far the inversion is.
@@ -132,103 +191,127 @@ def find_latents(config: ConfigDict, shared: Assembly, picture, folder: pathlib.
   Returns:
     latent [w_dim] or [layers, w_dim] and the inversion's mean absolute image error, or None where
     the latent was given.
+
+  Raises:
+    DataError: the latent does not fit the GAN.
+    FitError: the inversion left the finite numbers.
+    Preempted: the caller asked to stop.
   """
+  config, frozen = run.config, run.shared.frozen
+  size, layers = stylegan2.latent_size(frozen.generator), stylegan2.num_layers(frozen.generator)
   if picture.latent is not None:
+    if picture.latent.shape not in ((size,), (layers, size)):
+      raise data.DataError(
+        f'{picture.path}: expected a latent [{size}] or [{layers}, {size}], as the GAN has them, '
+        f'the one given is {list(picture.latent.shape)}'
+      )
     return picture.latent, None
   path = folder / 'latent.npz'
   if path.exists():
-    with np.load(path, allow_pickle=False) as kept:
-      return kept['latent'], float(kept['image_l1'])
+    kept = read_arrays(path, ('latent', 'image_l1'))
+    return kept['latent'], float(kept['image_l1'])
   settings = config.inversion
 
   def show(done, total, mean_l1):
-    if progress.due():
-      progress.note(f'inversion {done}/{total} | image error {float(mean_l1):.4f}')
+    if run.stop():
+      raise Preempted(f'{picture.name}: stopped during inversion, which begins again next time')
+    progress.show(f'inversion {done}/{total} | image error {mean_l1:.4f}')
 
-  found = inversion.invert(
-    picture.image[None],
-    shared.frozen,
-    iterations=settings.iterations,
-    space=settings.space,
-    learning_rate=settings.learning_rate,
-    lam_features=settings.lam_features,
-    lam_mean=settings.lam_mean,
-    truncation=config.gan.truncation,
-    crop=config.gan.crop,
-    origin_size=config.gan.origin_size,
-    batch_size=1,
-    progress=show,
-  )
+  progress.note('compiling inversion')
+  try:
+    found = inversion.invert(
+      picture.image[None],
+      frozen,
+      iterations=settings.iterations,
+      space=settings.space,
+      learning_rate=settings.learning_rate,
+      lam_features=settings.lam_features,
+      lam_mean=settings.lam_mean,
+      truncation=config.gan.truncation,
+      crop=config.gan.crop,
+      origin_size=config.gan.origin_size,
+      batch_size=1,
+      progress=show,
+    )
+  except FloatingPointError as error:
+    raise FitError(f'{picture.path}: inversion: {error}') from error
   latent, error = np.asarray(found.latents[0]), float(found.image_l1[0])
   artefacts.write_arrays(path, {'latent': latent, 'image_l1': np.float32(error)})
   return latent, error
 
 
-def _reconstruct_one(config, shared: Assembly, picture, number, folder, writer, clock, stop):
-  folder.mkdir(parents=True, exist_ok=True)
-  plan, programs, frozen = shared.plan, shared.programs, shared.frozen
+def _reconstruct_one(run: _Run, picture, number, folder, clock):
+  plan, programs, frozen = run.shared.plan, run.shared.programs, run.shared.frozen
   progress = Progress(plan.total(), label=picture.name)
   with clock.part('inversion'):
-    latent, inversion_l1 = find_latents(config, shared, picture, folder, progress)
+    latent, inversion_l1 = find_latents(run, picture, folder, progress)
   mask = picture.mask
   if mask is None:
     progress.note('no mask given: an ellipse in the middle stands in')
-    mask = data.elliptic_mask(config.image_size)
+    mask = data.elliptic_mask(run.config.image_size)
   instance = Instance(*(jnp.asarray(x) for x in (picture.image, mask, latent)))
   prior_depth = None
   if plan.prior_iterations:
-    prior_depth = jnp.asarray(_prior_depth(config, picture, mask))
-
-  checkpoints = Checkpoints(folder / 'checkpoints', keep=config.checkpoint.keep)
-  state, position, projections = _resume(checkpoints, shared, config, latent.shape, instance)
-  key = jax.random.fold_in(jax.random.key(config.seed), number)
-  seen = set()
+    prior_depth = jnp.asarray(_prior_depth(run.config, picture, mask))
+  checkpoints = Checkpoints(folder / 'checkpoints', keep=run.config.checkpoint.keep)
+  state, position, projections, seconds = _resume(checkpoints, run.shared, run.config)
+  if seconds:
+    clock.seconds['earlier runs'] = seconds
+    progress.note(f'goes on at iteration {plan.done_before(position)}/{plan.total()}')
   events = driver.reconstruct(
     programs,
     state,
     instance,
     frozen,
     plan,
-    key,
+    jax.random.fold_in(jax.random.key(run.config.seed), number),
     prior_depth=prior_depth,
     position=position,
     projections=projections,
   )
-  progress.done = plan.done_before(position)
-  progress.total = plan.total()
-  saved_stage = position.stage if projections is not None else -1
-  while True:
-    kind = _kind(plan, position)
-    part = _STEP_NAMES[kind[0]] if kind else 'end'
-    compiles = kind not in seen
-    if compiles and kind:
-      progress.note(f'compiling {part}')
-    seen.add(kind)
-    with clock.part(f'compile {part}' if compiles else part):
-      event = next(events, None)
-      if event is None:
-        break
-      if compiles or event.boundary:
-        jax.block_until_ready(event.state)
-    position, state = event.position, event.state
-    done = plan.done_before(position)
-    if progress.due() or event.boundary:
-      _report(event, done, picture, progress, writer, plan)
-    due = event.boundary or done % config.checkpoint.every == 0
-    if due or stop():
-      with clock.part('checkpoints'):
-        if event.projections is not None and saved_stage != event.finished[0]:
-          saved_stage = event.finished[0]
-          checkpoints.save_projections(saved_stage, event.projections._asdict())
-        checkpoints.save(done, _tree(state, position))
-    if stop():
-      raise Preempted(f'{picture.name}: stopped by SIGTERM at iteration {done}; saved')
-  progress.close()
+  try:
+    state = _fit(run, picture, events, state, position, checkpoints, clock, progress)
+  finally:
+    progress.close()
+  progress.note('writing results')
   with clock.part('results'):
-    _write_results(config, shared, picture, instance, state, folder, inversion_l1)
+    _write_results(run, picture, instance, state, folder, inversion_l1)
   seconds = {name: round(value, 2) for name, value in clock.seconds.items()}
   artefacts.write_json(folder / _DONE, seconds)
   checkpoints.remove()
+
+
+def _fit(run: _Run, picture, events, state, position, checkpoints, clock, progress) -> FitState:
+  """Runs the driver to its end, saving and showing on the way; returns the last state."""
+  plan = run.shared.plan
+  saved_stage = position.stage if position.step == driver.STEP3 and position.iteration else -1
+  progress.restart(plan.done_before(position))
+  while (kind := _kind(plan, position)) is not None:
+    part = _STEP_NAMES[kind[0]]
+    compiles = kind not in run.compiled
+    if compiles:
+      progress.note(f'compiling {part}')
+    with clock.part(f'compile {part}' if compiles else part):
+      event = next(events)
+      position, state = event.position, event.state
+      done = plan.done_before(position)
+      stopping = run.stop()
+      saves = stopping or event.boundary or done % run.config.checkpoint.every == 0
+      if saves or compiles or progress.due():
+        _report(run, event, done, picture, progress)
+    if compiles or event.boundary:
+      run.compiled.add(kind)
+      progress.restart(done)
+    if saves:
+      with clock.part('checkpoints'):
+        # Projections are only needed to go on within step 3.
+        if position.iteration and event.projections is not None and saved_stage != position.stage:
+          saved_stage = position.stage
+          checkpoints.save_projections(saved_stage, event.projections._asdict())
+        checkpoints.save(done, _tree(state, position, clock.total()))
+    if stopping:
+      raise Preempted(f'{picture.name}: stopped at iteration {done}/{plan.total()}, saved')
+  return state
 
 
 def _kind(plan, position):
@@ -242,24 +325,24 @@ def _kind(plan, position):
   return None
 
 
-def _tree(state: FitState, position: driver.Position):
+def _tree(state: FitState, position: driver.Position, seconds: float):
   # Between two steps there is no optimiser to keep: the next step makes its own.
   optimizer = jax.tree.leaves(state.optimizer) if position.iteration else []
-  return {'params': state.params, 'optimizer': optimizer}
+  return {'params': state.params, 'optimizer': optimizer, 'seconds': float(seconds)}
 
 
-def _resume(checkpoints, shared: Assembly, config, latent_shape, instance):
-  """State, position and projections of the newest checkpoint, or those of the beginning."""
+def _resume(checkpoints, shared: Assembly, config):
+  """State, position, projections and seconds of the newest checkpoint, or of the beginning."""
   # Copies: the programs consume the state they are given.
   params = jax.tree.map(jnp.copy, shared.params)
   newest = checkpoints.latest()
   if newest is None:
-    return FitState(params, None), driver.Position(), None
+    return FitState(params, None), driver.Position(), None, 0.0
   position = shared.plan.position(newest)
   state = FitState(params, None)
   if position.iteration:
     state = shared.programs.fresh(params, position.step)
-  tree = checkpoints.restore(newest, _tree(state, position))
+  tree = checkpoints.restore(newest, _tree(state, position, 0.0))
   optimizer = state.optimizer
   if position.iteration:
     optimizer = jax.tree.unflatten(jax.tree.structure(optimizer), tree['optimizer'])
@@ -272,19 +355,23 @@ def _resume(checkpoints, shared: Assembly, config, latent_shape, instance):
       *(jnp.zeros((*lead, *shape)) for shape in ((size, size, 3), (size, size, 1), (6,), (4,)))
     )
     projections = Projections(**checkpoints.restore_projections(position.stage, like._asdict()))
-  return state, position, projections
+  return state, position, projections, tree['seconds']
 
 
-def _report(event, done, picture, progress, writer, plan):
+def _report(run: _Run, event, done, picture, progress):
+  """Refuses losses that are no numbers, shows the total and writes all."""
   terms = {name: float(value) for name, value in event.terms.items()}
   stage, step = event.finished
-  where = f'stage {stage + 1}/{len(plan.stages)} {_STEP_NAMES[step]}'
+  where = f'stage {stage + 1}/{len(run.shared.plan.stages)} {_STEP_NAMES[step]}'
   bad = [name for name, value in terms.items() if not np.isfinite(value)]
   if bad:
-    raise FitError(f'{picture.path}: {where}: {", ".join(bad)} is not finite: expected a number')
+    raise FitError(
+      f'{picture.path}: {where}, iteration {done}: {", ".join(bad)} is not finite, expected a '
+      'number (a smaller optimizer.learning_rate may help)'
+    )
   progress.update(done, where, terms['total'])
-  for name, value in terms.items():
-    writer.add_scalar(f'{picture.name}/{_STEP_NAMES[step]}/{name}', value, done)
+  prefix = f'{picture.name}/{_STEP_NAMES[step]}'.replace(' ', '_')
+  run.events.write({f'{prefix}/{name}': v for name, v in terms.items()}, done, time.time())
 
 
 def _prior_depth(config, picture, mask):
@@ -301,9 +388,16 @@ def _prior_depth(config, picture, mask):
     raise FitError(f'{picture.path}: {error}') from error
 
 
-def _write_results(config, shared, picture, instance, state, folder, inversion_l1):
+def _write_results(run: _Run, picture, instance, state, folder, inversion_l1):
+  config, shared = run.config, run.shared
   settings = shared.settings
   factors = shared.programs.factors(state.params, instance, shared.frozen)
+  bad = [name for name, leaf in factors._asdict().items() if not np.isfinite(leaf).all()]
+  if bad:
+    raise FitError(
+      f'{picture.path}: after the last step {", ".join(bad)} is not finite, expected numbers '
+      '(a smaller optimizer.learning_rate may help)'
+    )
   alpha = settings.rand_light[6]
   frames = {}
   if config.results.videos:

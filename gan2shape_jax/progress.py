@@ -10,7 +10,16 @@ from tqdm import tqdm
 class Progress:
   """Counts iterations and shows picture, step, loss, speed and time left.
 
-  The loss is only fetched from the device when a line is due, so the host loop stays ahead.
+  The loss is only fetched from the device when a line is due, so the host loop stays ahead. Speed
+  is that of the iterations since the last `restart`: what an earlier run did, compiling, and the
+  steps before do not count.
+
+  Example:
+    >>> progress = Progress(total, label='000')
+    >>> progress.note('compiling step 1')
+    >>> progress.restart(done)
+    >>> if progress.due():
+    ...   progress.update(done, 'step 1', float(loss))
   """
 
   def __init__(self, total: int, *, done: int = 0, label: str = '', interval: float = 1.0):
@@ -22,44 +31,60 @@ class Progress:
       label: what is worked on.
       interval: seconds between lines.
     """
-    self.total, self.done, self.label = total, done, label
-    self.interval = interval
-    self._last = time.monotonic()
-    self._first = (self._last, done)
+    self.total, self.label, self.interval = total, label, interval
     self._bar = None
-    if sys.stderr.isatty():
-      self._bar = tqdm(total=total, initial=done, desc=label, unit='it', dynamic_ncols=True)
+    self._shown = time.monotonic()
+    self._start = (self._shown, done)
+
+  def restart(self, done: int):
+    """Begins to measure speed, with `done` iterations behind; call it after a compilation."""
+    self._start = (time.monotonic(), done)
 
   def due(self) -> bool:
     """Whether a line may be shown now."""
-    return time.monotonic() - self._last >= self.interval
+    return time.monotonic() - self._shown >= self.interval
 
   def note(self, text: str):
     """Shows a line at once, such as that something is being compiled."""
+    self._shown = time.monotonic()
     if self._bar is not None:
       self._bar.write(f'{self.label} {text}', file=sys.stderr)
     else:
       print(f'{self.label} {text}', file=sys.stderr, flush=True)
 
+  def show(self, text: str):
+    """Shows a line if one is due."""
+    if self.due():
+      self.note(text)
+
   def update(self, done: int, where: str, loss: float):
-    """Shows a line; call it when `due`."""
-    now = time.monotonic()
-    started, initial = self._first
-    speed = (done - initial) / max(now - started, 1e-9)
-    self._last = now
-    if self._bar is not None:
-      self._bar.set_postfix_str(f'{where} loss {loss:.4f}')
+    """Shows how far the work is, if a line is due."""
+    if not self.due():
+      return
+    if sys.stderr.isatty():
+      if self._bar is None:
+        before = self._start[1]
+        self._bar = tqdm(
+          total=self.total, initial=before, desc=self.label, unit='it', dynamic_ncols=True
+        )
+      self._shown = time.monotonic()
+      self._bar.set_postfix_str(f'{where} loss {loss:.4g}', refresh=False)
       self._bar.update(done - self._bar.n)
       return
-    left = (self.total - done) / speed if speed > 0 else 0.0
-    self.note(
-      f'{where} | {done}/{self.total} | loss {loss:.4f} | {speed:.1f} it/s | {_clock(left)} left'
-    )
+    speed = self.speed(done)
+    left = f'{_clock((self.total - done) / speed)} left' if speed > 0 else 'starting'
+    self.note(f'{where} | {done}/{self.total} | loss {loss:.4g} | {speed:.1f} it/s | {left}')
+
+  def speed(self, done: int) -> float:
+    """Iterations a second since the last `restart`."""
+    since, before = self._start
+    return (done - before) / max(time.monotonic() - since, 1e-9)
 
   def close(self):
     """Ends the bar."""
     if self._bar is not None:
       self._bar.close()
+      self._bar = None
 
 
 class Stopwatch:
@@ -77,7 +102,12 @@ class Stopwatch:
     finally:
       self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
+  def total(self) -> float:
+    """Seconds of all parts."""
+    return sum(self.seconds.values())
+
 
 def _clock(seconds: float) -> str:
   minutes, seconds = divmod(round(seconds), 60)
-  return f'{minutes}:{seconds:02d}'
+  hours, minutes = divmod(minutes, 60)
+  return f'{hours}:{minutes:02d}:{seconds:02d}' if hours else f'{minutes}:{seconds:02d}'

@@ -1,4 +1,4 @@
-"""The reconstruction of one picture: for each stage, step 1, step 2, step 3 (paper, algorithm 1)."""
+"""The reconstruction of one picture: in each stage step 1, step 2, step 3 (paper, algorithm 1)."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -24,6 +24,9 @@ class Position(NamedTuple):
   stage: int = 0
   step: int = PRIOR
   iteration: int = 0
+
+
+BEGINNING = Position()
 
 
 class StagePlan(NamedTuple):
@@ -71,7 +74,6 @@ class Plan(NamedTuple):
           done += self.length(stage, step)
     return done
 
-
   def position(self, done: int) -> Position:
     """The position after `done` iterations from the beginning."""
     for stage in range(len(self.stages)):
@@ -112,7 +114,7 @@ def reconstruct(
   key,
   *,
   prior_depth=None,
-  position: Position = Position(),
+  position: Position = BEGINNING,
   projections: Projections | None = None,
 ) -> Iterator[Event]:
   """Runs the method on one picture from a position to the end.

@@ -17,6 +17,83 @@ from gan2shape_jax.renderer import Camera
 
 NETWORKS = Networks._fields
 
+_SMALLEST_IMAGE = 64  # the networks halve so often
+_CHOICES = {
+  'loss.perceptual': ('lpips', 'discriminator', 'none'),
+  'prior.shape': ('ellipsoid', 'flat', 'asymmetric'),
+  'inversion.space': ('w', 'w+'),
+}
+_AT_LEAST_ONE = (
+  'networks.bottleneck',
+  'networks.encoder_width',
+  'sampling.batch_size',
+  'sampling.collect_iters',
+  'stages.count',
+  'inversion.iterations',
+  'checkpoint.every',
+  'checkpoint.keep',
+)
+_NOT_NEGATIVE = (
+  'data.num',
+  'data.start',
+  'gan.crop',
+  'gan.origin_size',
+  'networks.width',
+  'networks.group_norm_base',
+  'prior.iterations',
+  *(f'stages.{stage}.step{step}' for stage in ('first', 'later') for step in (1, 2, 3)),
+)
+
+
+class SettingsError(ValueError):
+  """A setting that no run can have; the message is one line that names it."""
+
+
+def check_config(config: ConfigDict):
+  """Refuses settings that could only fail later.
+
+  Raises:
+    SettingsError: one line that names the setting, its value and what is expected.
+  """
+
+  def value(name):
+    return config[name] if '.' not in name else value_in(config, *name.split('.'))
+
+  def value_in(part, *names):
+    return value_in(part[names[0]], *names[1:]) if names else part
+
+  def expect(name, true, wanted):
+    if not true:
+      raise SettingsError(f'{name}={value(name)!r}: expected {wanted}')
+
+  size = config.image_size
+  power = size > 0 and size & (size - 1) == 0
+  expect('image_size', power and size >= _SMALLEST_IMAGE, 'a power of two of at least 64')
+  for name, choices in _CHOICES.items():
+    expect(name, value(name) in choices, f'one of {", ".join(choices)}')
+  for name in _AT_LEAST_ONE:
+    expect(name, value(name) >= 1, 'at least 1')
+  for name in _NOT_NEGATIVE:
+    expect(name, value(name) >= 0, 'at least 0')
+  expect('sampling.rand_light', len(config.sampling.rand_light) == 7, '7 numbers')
+  expect('camera.fov', 0 < config.camera.fov < 180, 'degrees between 0 and 180')
+  depths = config.camera.min_depth, config.camera.max_depth
+  expect('camera.min_depth', 0 < depths[0] < depths[1], 'a depth between 0 and camera.max_depth')
+  width, base = network_widths(config)
+  expect('networks.width', width % base == 0, f'a multiple of networks.group_norm_base, {base}')
+
+
+def network_widths(config: ConfigDict) -> tuple[int, int]:
+  """The networks' first width and the groups of their first group norm.
+
+  Zeros stand for the published numbers of the image size; at other widths the published number of
+  channels a group is kept.
+  """
+  size, nets = config.image_size, config.networks
+  width = nets.width or default_width(size)
+  published = default_group_norm_base(size) * width // default_width(size)
+  return width, nets.group_norm_base or max(1, published)
+
 
 def settings_from_config(config: ConfigDict) -> Settings:
   """The static numbers of the method; `config.published` sets the published departures."""
@@ -79,12 +156,8 @@ def build_modules(config: ConfigDict, latent_size: int) -> dict:
   Returns:
     A dict of modules: depth, albedo, view, light, encoder.
   """
-  size, nets = config.image_size, config.networks
-  width = nets.width or default_width(size)
-  # Group norms keep the published number of channels a group at other widths as well.
-  base = nets.group_norm_base or max(
-    1, default_group_norm_base(size) * width // default_width(size)
-  )
+  nets = config.networks
+  width, base = network_widths(config)
   return {
     'depth': EncoderDecoder(1, width, base, bottleneck=nets.bottleneck),
     'albedo': EncoderDecoder(3, width, base, bottleneck=nets.bottleneck, final_tanh=True),

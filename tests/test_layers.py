@@ -1,0 +1,61 @@
+"""What import-linter cannot say: nothing but experiments/ reads flags, configs/ stand alone."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+LIBRARY = sorted((ROOT / 'gan2shape_jax').rglob('*.py'))
+RENDERER = sorted((ROOT / 'gan2shape_jax' / 'renderer').glob('*.py'))
+CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
+
+
+def imported(path):
+  """Full names of the modules (and of what is taken from them) that a file imports."""
+  names = set()
+  for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+    if isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, f'{path}: a relative import'
+      names |= {f'{node.module}.{alias.name}' for alias in node.names}
+  return names
+
+
+def outside(names, *allowed):
+  return {n for n in names if not any(n == a or n.startswith(f'{a}.') for a in allowed)}
+
+
+def test_there_are_files_to_look_at():
+  assert len(LIBRARY) > 40
+  assert len(RENDERER) > 3
+  assert CONFIGS
+
+
+@pytest.mark.parametrize('path', LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_library_reads_no_flags(path):
+  flags = {
+    name
+    for name in imported(path)
+    if name.startswith(('absl.flags', 'absl.app', 'argparse', 'ml_collections.config_flags'))
+  }
+  assert not flags
+
+
+@pytest.mark.parametrize('path', RENDERER, ids=lambda path: path.name)
+def test_the_renderer_needs_only_jax_and_numpy(path):
+  standard = ('collections', 'dataclasses', 'functools', 'math', 'typing')
+  assert not outside(imported(path), 'jax', 'numpy', 'gan2shape_jax.renderer', *standard)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.name)
+def test_configurations_import_only_the_defaults(path):
+  standard = ('collections', 'math', 'typing')
+  allowed = ('gan2shape_jax.config', 'configs', 'ml_collections', *standard)
+  assert not outside(imported(path), *allowed)
+
+
+def test_torch_is_not_needed_anywhere():
+  files = [*LIBRARY, *(ROOT / 'experiments').glob('*.py'), *CONFIGS]
+  assert not {path for path in files if outside(imported(path)) & {'torch', 'torchvision'}}
