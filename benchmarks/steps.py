@@ -1,0 +1,508 @@
+"""How fast the steps of a reconstruction are, what they compile in, and what the renderer costs.
+
+  python benchmarks/steps.py --json=steps.json                    the embedded heads
+  python benchmarks/steps.py --config=configs/heads.py:published  published widths and batch
+
+Measures the programs that a run uses (`assembly.assemble`), on the configuration's first picture:
+the median of several rounds after compilation, each round waited for. Beside them stands a fixed
+workload in JAX, so that figures of different days and machines compare as ratios to it. Where
+PyTorch is installed, a second workload that was timed beside the original implementation scales
+the original's seconds to this machine. Measure on a machine that does nothing else: the load
+average at the start is printed.
+"""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import math
+import os
+import pathlib
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from gan2shape_jax import artefacts, data, renderer
+from gan2shape_jax.assembly import Assembly, assemble
+from gan2shape_jax.reconstruction import autoencoder, priors
+from gan2shape_jax.reconstruction.state import Instance
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Seconds an iteration of the original on two cores, at published widths, 64 px, batch 16 and
+# without its perceptual term; the PyTorch workload took CALIBRATION seconds there.
+ORIGINAL = {'step 1': 0.28, 'step 2': 1.4, 'step 3': 0.82}
+ORIGINAL_CALIBRATION = 0.250
+
+
+class Effort(NamedTuple):
+  """How long to measure.
+
+  Attributes:
+    rounds: of which the median is taken.
+    seconds: length of a round, filled with iterations.
+    views: that the renderer alone shows.
+    sizes: of the renderer's images, pixels.
+  """
+
+  rounds: int = 5
+  seconds: float = 2.0
+  views: int = 16
+  sizes: tuple[int, ...] = (64, 128)
+
+
+class Timing(NamedTuple):
+  """Seconds of one call, and what its first call took on top of it."""
+
+  seconds: float
+  compile_seconds: float
+
+
+def measure(call: Callable, effort: Effort) -> Timing:
+  """Times a function without arguments.
+
+  Args:
+    call: does one iteration and returns arrays to wait for.
+    effort: how often to call it.
+
+  Returns:
+    The median over the rounds.
+  """
+  first = _seconds(call, 1)
+  estimate = _seconds(call, 1)  # the first that compiles nothing
+  count = min(max(math.ceil(effort.seconds / max(estimate, 1e-6)), 1), 1000)
+  seconds = statistics.median(_seconds(call, count) for _ in range(effort.rounds))
+  return Timing(seconds, max(first - seconds, 0.0))
+
+
+def _seconds(call, count):
+  start = time.perf_counter()
+  for _ in range(count):
+    result = call()
+  jax.block_until_ready(result)
+  return (time.perf_counter() - start) / count
+
+
+def _stepping(step, state):
+  """A function without arguments that goes on from the state it left: steps consume theirs."""
+
+  def call():
+    nonlocal state
+    state, terms = step(state)
+    return state, terms
+
+  return call
+
+
+def measure_steps(config: ConfigDict, shared: Assembly, effort: Effort) -> dict[str, Timing]:
+  """Times every program of a reconstruction on the configuration's first picture.
+
+  Args:
+    config: a whole configuration.
+    shared: its assembly.
+    effort: how long to measure.
+
+  Returns:
+    Name -> timing of one iteration.
+  """
+  programs, frozen, plan = shared.programs, shared.frozen, shared.plan
+  picture = data.load_pictures(config.data, config.image_size)[0]
+  mask = data.elliptic_mask(config.image_size) if picture.mask is None else picture.mask
+  latent = frozen.mean_latent if picture.latent is None else jnp.asarray(picture.latent)
+  instance = Instance(jnp.asarray(picture.image), jnp.asarray(mask), latent)
+  params, key = shared.params, jax.random.key(config.seed)
+  fresh = lambda step: programs.fresh(jax.tree.map(jnp.copy, params), step)
+  timings = {}
+
+  def add(name, call):
+    print(f'{name} ...', file=sys.stderr, flush=True)
+    timings[name] = measure(call, effort)
+
+  target = jnp.asarray(priors.prior_depth(mask, category=config.prior.category))
+  fit_prior = lambda state: programs.fit_prior(state, instance.image, target)
+  add('prior fit', _stepping(fit_prior, fresh(0)))
+  for flip, suffix in ((False, ''), (True, ' flip')):
+    observe = lambda flip=flip: programs.observe(params, instance, frozen, flip=flip)
+    add(f'observe{suffix}', observe)
+    scene = observe()
+    step1 = lambda state, scene=scene: programs.step1(state, scene, instance, frozen)
+    add(f'step 1{suffix}', _stepping(step1, fresh(1)))
+  add('source', lambda: programs.source(params, instance, frozen))
+  source = programs.source(params, instance, frozen)
+  step2 = lambda state: programs.step2(state, source, latent, frozen, key)
+  add('step 2', _stepping(step2, fresh(2)))
+  collect = lambda: programs.collect(params, source, latent, frozen, key)
+  add('collect', collect)
+  projections = jax.tree.map(lambda x: jnp.stack([x] * plan.collect_iters), collect())
+  for flip, suffix in ((False, ''), (True, ' flip')):
+    step3 = lambda state, flip=flip: programs.step3(
+      state, instance, projections, 0, frozen, flip=flip
+    )
+    add(f'step 3{suffix}', _stepping(step3, fresh(3)))
+  add('factors', lambda: programs.factors(params, instance, frozen))
+  return timings
+
+
+def calls_of_plan(plan) -> dict[str, int]:
+  """How often a reconstruction calls each program of `measure_steps`."""
+  calls = {'prior fit': plan.prior_iterations, 'factors': 1}
+  for stage in plan.stages:
+    flip1, flip3 = (' flip' if flip else '' for flip in (stage.flip1, stage.flip3))
+    for name, count in (
+      (f'observe{flip1}', int(stage.step1 > 0)),
+      (f'step 1{flip1}', stage.step1),
+      ('source', int(stage.step2 > 0) + int(stage.step3 > 0)),
+      ('step 2', stage.step2),
+      ('collect', plan.collect_iters if stage.step3 else 0),
+      (f'step 3{flip3}', stage.step3),
+    ):
+      calls[name] = calls.get(name, 0) + count
+  return {name: count for name, count in calls.items() if count}
+
+
+def _scene(size):
+  """Depth and albedo of an ellipsoid in the middle."""
+  depth = jnp.asarray(priors.prior_depth(data.elliptic_mask(size), category='head'))
+  return depth, jnp.broadcast_to(jnp.linspace(-0.5, 0.5, size)[:, None, None], (size, size, 3))
+
+
+def measure_renderer(settings, size: int, effort: Effort) -> dict[str, Timing]:
+  """Times the renderer alone: shading, geometry and sampling of a scene in many views.
+
+  Args:
+    settings: of the method.
+    size: of the images, pixels.
+    effort: how many views, and how long to measure.
+
+  Returns:
+    'forward' and 'forward and backward', the latter with the gradients of everything.
+  """
+  depth, albedo = _scene(size)
+  yaws = (effort.views + 1) // 2
+  views = renderer.turntable_views(40.0, yaws, 20.0, effort.views - yaws)
+  code = jnp.array([0.0, 0.0, 0.3, -0.2])
+  options = {
+    'near': settings.min_depth - settings.depth_margin,
+    'far': settings.max_depth + settings.depth_margin,
+    'pixel_offset': settings.pixel_offset,
+    'supersample': settings.supersample,
+    'steps': settings.march_steps or None,
+  }
+
+  @jax.jit
+  def forward(albedo, depth, code, views):
+    light = renderer.light_from_code(code)
+    show = lambda view: renderer.render(albedo, depth, light, view, settings.camera, **options)
+    return jax.vmap(show)(views)
+
+  def loss(*arrays):
+    shown = forward(*arrays)
+    return (shown.image**2).mean() + (shown.depth**2).mean()
+
+  backward = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))
+  arrays = (albedo, depth, code, views)
+  return {
+    'forward': measure(lambda: forward(*arrays), effort),
+    'forward and backward': measure(lambda: backward(*arrays), effort),
+  }
+
+
+def measure_step3_renderer(config: ConfigDict, settings, effort: Effort, *, flip: bool) -> Timing:
+  """Times what step 3 renders in an iteration, forward and backward, without networks and losses.
+
+  Args:
+    config: a whole configuration.
+    settings: of the method.
+    effort: how long to measure.
+    flip: whether the mirrored shape is rendered too.
+
+  Returns:
+    The timing at the batch of projections and the picture itself.
+  """
+  count = settings.batch_size + 1
+  depth, albedo = _scene(config.image_size)
+  depths = jnp.stack([depth, autoencoder.mirror(depth)][: 1 + flip])
+  albedos = jnp.stack([albedo, autoencoder.mirror(albedo)][: 1 + flip])
+  views = renderer.turntable_views(40.0, count, 0.0, 0)
+  lights = jnp.broadcast_to(jnp.array([0.0, 0.0, 0.3, -0.2]), (count, 4))
+
+  def loss(depths, albedos, views, lights):
+    def one(depth, albedo):
+      shapes = jax.vmap(lambda view: autoencoder.geometry(depth, view, settings))(views)
+      return jax.vmap(autoencoder.shade_and_sample, (None, 0, 0))(albedo, lights, shapes)
+
+    return (jax.vmap(one)(depths, albedos) ** 2).mean()
+
+  backward = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))
+  return measure(lambda: backward(depths, albedos, views, lights), effort)
+
+
+def calibrate(rounds: int) -> list[float]:
+  """Seconds of a fixed workload in JAX: 8 products of [1024, 1024], tanh and gathers of a million.
+
+  Args:
+    rounds: how often.
+
+  Returns:
+    Seconds of each round.
+  """
+
+  @jax.jit
+  def workload(x, order):
+    for _ in range(8):
+      x = jnp.tanh(x @ x * 0.03).reshape(-1)[order].reshape(x.shape)
+    return x
+
+  x = jax.random.normal(jax.random.key(0), (1024, 1024))
+  order = jax.random.permutation(jax.random.key(1), x.size)
+  jax.block_until_ready(workload(x, order))
+  return [_seconds(lambda: workload(x, order), 1) for _ in range(rounds)]
+
+
+def calibrate_torch(rounds: int) -> float | None:
+  """Seconds of sixteen 3x3 convolutions forward and backward in PyTorch; None without PyTorch.
+
+  Args:
+    rounds: of which the median is taken.
+
+  Returns:
+    The median; ORIGINAL_CALIBRATION where the original was timed.
+  """
+  if importlib.util.find_spec('torch') is None:
+    return None
+  import torch
+
+  def one_round():
+    start = time.perf_counter()
+    for size, width in ((64, 24), (32, 48), (16, 96), (8, 128)):
+      for _ in range(4):
+        x = torch.randn(16, width, size, size, requires_grad=True)
+        w = torch.randn(width, width, 3, 3, requires_grad=True)
+        torch.nn.functional.conv2d(x, w, padding=1).square().mean().backward()
+    return time.perf_counter() - start
+
+  torch.set_num_threads(2)
+  torch.set_flush_denormal(True)
+  one_round()
+  return statistics.median(one_round() for _ in range(rounds))
+
+
+def benchmark(config: ConfigDict, effort: Effort) -> dict:
+  """Measures everything.
+
+  Args:
+    config: a whole configuration.
+    effort: how long to measure.
+
+  Returns:
+    The report: plain numbers and strings, as written by `--json`.
+  """
+  load = os.getloadavg()[0]
+  calibration = calibrate(effort.rounds)
+  start = time.perf_counter()
+  shared = assemble(config)
+  jax.block_until_ready((shared.params, shared.frozen))
+  assemble_seconds = time.perf_counter() - start
+  settings = shared.settings
+  timings = measure_steps(config, shared, effort)
+  alone = {size: measure_renderer(settings, size, effort) for size in effort.sizes}
+  shares = {}
+  for flip, name in ((False, 'step 3'), (True, 'step 3 flip')):
+    part = measure_step3_renderer(config, settings, effort, flip=flip).seconds
+    shares[name] = {'seconds': part, 'share': part / timings[name].seconds}
+  calibration = statistics.median(calibration + calibrate(effort.rounds))
+  calls = calls_of_plan(shared.plan)
+  torch_seconds = calibrate_torch(max(effort.rounds, 7) if effort.rounds > 1 else 1)
+  return {
+    'machine': _machine() | {'load_average_at_start': load},
+    'versions': _versions(),
+    'setting': {
+      'image_size': config.image_size,
+      'batch_size': settings.batch_size,
+      'network_width': config.networks.width or 'published',
+      'perceptual': settings.perceptual,
+    },
+    'calibration_seconds': calibration,
+    'assemble_seconds': assemble_seconds,
+    'steps': {
+      name: {
+        'seconds': timing.seconds,
+        'iterations_a_second': 1 / timing.seconds,
+        'times_calibration': timing.seconds / calibration,
+        'compile_seconds': timing.compile_seconds,
+        'calls_an_image': calls.get(name, 0),
+      }
+      for name, timing in timings.items()
+    },
+    'seconds_an_image': sum(timings[name].seconds * count for name, count in calls.items()),
+    'compile_seconds_of_a_run': sum(timings[name].compile_seconds for name in calls),
+    'renderer': {
+      f'{effort.views} views of {size} px, {name}': {
+        'seconds': timing.seconds,
+        'times_calibration': timing.seconds / calibration,
+        'compile_seconds': timing.compile_seconds,
+      }
+      for size, of_size in alone.items()
+      for name, timing in of_size.items()
+    },
+    'renderer_in_step_3': shares,
+    'peak_memory_mib': _peak_memory(),
+    'original': _against_original(timings, torch_seconds),
+  }
+
+
+def _against_original(timings, torch_seconds):
+  if torch_seconds is None:
+    return None
+  scale = torch_seconds / ORIGINAL_CALIBRATION
+  return {'torch_calibration_seconds': torch_seconds} | {
+    name: {
+      'original_seconds': seconds * scale,
+      'seconds': timings[name].seconds,
+      'times_faster': seconds * scale / timings[name].seconds,
+    }
+    for name, seconds in ORIGINAL.items()
+  }
+
+
+def _machine():
+  device = jax.devices()[0]
+  model = platform.processor() or platform.machine()
+  cpuinfo = pathlib.Path('/proc/cpuinfo')
+  if cpuinfo.exists():
+    lines = cpuinfo.read_text().splitlines()
+    model = next((x.split(':', 1)[1].strip() for x in lines if x.startswith('model name')), model)
+  affinity = getattr(os, 'sched_getaffinity', None)
+  return {
+    'platform': platform.platform(),
+    'processor': model,
+    'cores': len(affinity(0)) if affinity else os.cpu_count(),
+    'device': f'{device.platform}: {device.device_kind}',
+  }
+
+
+def _versions():
+  packages = {name: importlib.metadata.version(name) for name in ('jax', 'jaxlib', 'numpy')}
+  return {'python': platform.python_version()} | packages
+
+
+def _peak_memory():
+  """Of the process, and of the accelerator where there is one; MiB."""
+  unit = 1 if sys.platform == 'darwin' else 1024  # bytes there, KiB elsewhere
+  peak = {'process': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20}
+  statistics_of_device = jax.devices()[0].memory_stats() or {}
+  if 'peak_bytes_in_use' in statistics_of_device:
+    peak['device'] = statistics_of_device['peak_bytes_in_use'] / 2**20
+  return peak
+
+
+def format_report(report: dict) -> str:
+  """The report as text for a terminal."""
+  machine, setting = report['machine'], report['setting']
+  lines = [
+    f'{machine["processor"]}, {machine["cores"]} cores, {machine["device"]}, '
+    f'load average {machine["load_average_at_start"]:.1f}',
+    ', '.join(f'{name} {version}' for name, version in report['versions'].items()),
+    f'{setting["image_size"]} px, batch {setting["batch_size"]}, network width '
+    f'{setting["network_width"]}, perceptual term: {setting["perceptual"]}',
+    f'calibration: {report["calibration_seconds"]:.4f} s',
+    '',
+    f'{"":36}{"s":>9}{"it/s":>9}{"x calib":>9}{"compile s":>11}{"calls":>7}',
+  ]
+  for name, of_step in report['steps'].items():
+    lines.append(
+      f'{name:36}{of_step["seconds"]:9.4f}{of_step["iterations_a_second"]:9.1f}'
+      f'{of_step["times_calibration"]:9.3f}{of_step["compile_seconds"]:11.1f}'
+      f'{of_step["calls_an_image"]:7d}'
+    )
+  for name, of_part in report['renderer'].items():
+    seconds = of_part['seconds']
+    lines.append(
+      f'{name:36}{seconds:9.4f}{1 / seconds:9.1f}{of_part["times_calibration"]:9.3f}'
+      f'{of_part["compile_seconds"]:11.1f}'
+    )
+  lines.append('')
+  for name, part in report['renderer_in_step_3'].items():
+    lines.append(
+      f'renderer in {name}: {part["seconds"]:.4f} s, {100 * part["share"]:.0f}% of an iteration'
+    )
+  memory = ', '.join(f'{where} {mib:.0f} MiB' for where, mib in report['peak_memory_mib'].items())
+  lines += [
+    f'an image: {report["seconds_an_image"]:.1f} s of iterations (results not written)',
+    f'once a run: {report["compile_seconds_of_a_run"]:.1f} s of compilation, '
+    f'{report["assemble_seconds"]:.1f} s of loading',
+    f'peak memory: {memory}',
+  ]
+  original = report['original']
+  if original is None:
+    lines.append('PyTorch is not installed: no comparison with the original')
+    return '\n'.join(lines)
+  lines.append(f'PyTorch calibration: {original["torch_calibration_seconds"]:.4f} s')
+  shape = (setting['image_size'], setting['batch_size'], setting['network_width'])
+  if shape != (64, 16, 'published'):
+    lines.append('the original below is at 64 px, batch 16 and published widths; these are not')
+  for name in ORIGINAL:
+    of_step = original[name]
+    lines.append(
+      f'{name}: {of_step["seconds"]:.3f} s, original scaled to this machine '
+      f'{of_step["original_seconds"]:.3f} s (no perceptual term): {of_step["times_faster"]:.2f} '
+      'times as fast'
+    )
+  return '\n'.join(lines)
+
+
+def load_config(name: str) -> ConfigDict:
+  """Reads FILE or FILE:VARIANT."""
+  path, _, variant = name.partition(':')
+  spec = importlib.util.spec_from_file_location('benchmark_config', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config(variant)
+
+
+def shrink(config: ConfigDict):
+  """Makes everything tiny, to see whether it runs."""
+  config.networks.width = config.networks.bottleneck = config.networks.encoder_width = 4
+  config.sampling.batch_size, config.sampling.collect_iters = 2, 1
+  config.loss.discriminator_features, config.renderer.march_steps = 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> dict:
+  """The command.
+
+  Args:
+    arguments: of the command line; None for the process's own.
+
+  Returns:
+    The report.
+  """
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--config', default=str(ROOT / 'configs' / 'heads.py'), help='FILE[:VARIANT]')
+  parser.add_argument('--json', metavar='PATH', help='write the report there as well')
+  parser.add_argument('--rounds', type=int, default=5, help='of which the median is taken')
+  parser.add_argument('--seconds', type=float, default=2.0, help='length of a round')
+  parser.add_argument('--smoke', action='store_true', help='tiny: does it run at all?')
+  options = parser.parse_args(arguments)
+  config = load_config(options.config)
+  effort = Effort(options.rounds, options.seconds)
+  if options.smoke:
+    shrink(config)
+    effort = Effort(1, 0.0, 2, (16, 32))
+  report = benchmark(config, effort)
+  print(format_report(report))
+  if options.json:
+    artefacts.write_json(options.json, report)
+  return report
+
+
+if __name__ == '__main__':
+  jax.config.update('jax_enable_compilation_cache', False)  # compilation is measured
+  main()

@@ -1,0 +1,111 @@
+"""The benchmark runs, at tiny sizes and with networks that compile in no time."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from benchmarks import steps
+from gan2shape_jax import assembly
+from gan2shape_jax.models import stylegan2
+from gan2shape_jax.reconstruction import programs, setup
+from gan2shape_jax.reconstruction.driver import Plan, StagePlan
+from gan2shape_jax.reconstruction.state import Networks
+
+CONFIG = """
+from configs import heads
+
+def get_config(variant):
+  config = heads.get_config(variant)
+  config.image_size = 32
+  config.data.num = 1
+  config.data.latents = 'none'
+  config.gan.weights = {weights!r}
+  config.loss.perceptual = 'none'
+  return config
+"""
+SIZES = {'view': 6, 'light': 4, 'encoder': None}
+
+
+def tiny_assembly(config):
+  """Real programs over linear networks."""
+  settings, frozen = setup.settings_from_config(config), assembly.load_frozen(config)
+  sizes = SIZES | {'encoder': stylegan2.latent_size(frozen.generator)}
+  networks = Networks(
+    depth=lambda params, images: params * images.mean(-1),
+    albedo=lambda params, images: jnp.tanh(params * images),
+    **{
+      name: lambda params, images, size=size: (
+        params * jnp.broadcast_to(images.mean((1, 2, 3))[:, None], (len(images), size))
+      )
+      for name, size in sizes.items()
+    },
+  )
+  params = {name: jnp.float32(0.01) for name in Networks._fields}
+  plan = setup.plan_from_config(config, trained=False)
+  built = programs.build(networks, settings)
+  return assembly.Assembly(settings, plan, networks, frozen, built, params, False)
+
+
+@pytest.fixture
+def hasty_compiler():
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.fixture
+def report(hasty_compiler, tmp_path, testdata, monkeypatch, capsys):
+  path = tmp_path / 'config.py'
+  path.write_text(CONFIG.format(weights=str(testdata / 'golden' / 'a_stylegan2_32.pt')))
+  monkeypatch.setattr(steps, 'assemble', tiny_assembly)
+  written = tmp_path / 'report.json'
+  steps.main(['--smoke', f'--config={path}', f'--json={written}'])
+  return json.loads(written.read_text()), capsys.readouterr().out
+
+
+def test_every_step_is_measured(report):
+  report, text = report
+  names = 'prior fit', 'step 1', 'step 1 flip', 'step 2', 'collect', 'step 3', 'step 3 flip'
+  for name in names:
+    measured = report['steps'][name]
+    assert measured['seconds'] > 0
+    assert measured['compile_seconds'] > 0
+    assert math.isclose(measured['iterations_a_second'] * measured['seconds'], 1)
+    assert name in text
+  assert len(report['renderer']) == 4
+  assert set(report['renderer_in_step_3']) == {'step 3', 'step 3 flip'}
+  for name in ('calibration_seconds', 'seconds_an_image', 'compile_seconds_of_a_run'):
+    assert report[name] > 0
+  assert report['peak_memory_mib']['process'] > 50
+  assert report['versions']['jax'] == jax.__version__
+  assert report['steps']['step 1 flip']['calls_an_image'] == 100 + 3 * 50
+
+
+def test_calls_follow_the_plan():
+  stages = (StagePlan(3, 4, 5, False, True), StagePlan(2, 0, 1, False, False))
+  calls = steps.calls_of_plan(Plan(stages, 7, 10))
+  assert calls == {
+    'prior fit': 7,
+    'factors': 1,
+    'observe': 2,
+    'step 1': 5,
+    'source': 3,
+    'step 2': 4,
+    'collect': 20,
+    'step 3 flip': 5,
+    'step 3': 1,
+  }
+
+
+def test_the_original_is_scaled_by_the_calibration():
+  timings = {name: steps.Timing(0.5, 0.0) for name in steps.ORIGINAL}
+  assert steps._against_original(timings, None) is None
+  against = steps._against_original(timings, 2 * steps.ORIGINAL_CALIBRATION)
+  assert against['step 2'] == {
+    'original_seconds': 2 * steps.ORIGINAL['step 2'],
+    'seconds': 0.5,
+    'times_faster': 4 * steps.ORIGINAL['step 2'],
+  }
