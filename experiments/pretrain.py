@@ -92,7 +92,9 @@ def pretrain(config, workdir: pathlib.Path, *, every: int, networks_kept, dtype)
     if phase(done) == 0:
       state, terms = programs.fit_prior(state, target, frozen, iteration_key)
     else:
-      state, terms = programs.step(state, done - own.prior_iterations, frozen, iteration_key)
+      state, terms = programs.step(
+        state, done - own.prior_iterations, target, frozen, iteration_key
+      )
     done += 1
     if progress.due() or done == total:
       value = float(terms['total'])

@@ -106,6 +106,7 @@ def get_default_config() -> ConfigDict:
   config.joint.lam_view_first = 0.05  # view moments' distance to their prior, while it is fixed
   config.joint.lam_view = 0.3  # ... and afterwards
   config.joint.lam_light = 0.1  # the same of the lights
+  config.joint.lam_prior = 0.1  # coarse relief's distance to the prior shape
 
   config.inversion = ConfigDict()
   config.inversion.iterations = 250  # Adam steps for a picture without a latent

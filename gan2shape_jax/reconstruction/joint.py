@@ -1,9 +1,9 @@
 """Joint training of the autoencoder on the GAN's own pictures, with probable symmetry (Unsup3d).
 
-One set of networks explains every picture by depth, albedo, view and light, and again by their
-mirror images; reconstruction of single pictures starts from its weights. The shape is held at the
-prior at first: views learned for a shape of known relief come out in the right amount, and only
-then does the shape follow.
+One set of networks explains every picture by a depth and an albedo that are made symmetric (the
+mean with their mirror images, which they are pulled to), a view and a light; reconstruction of
+single pictures starts from its weights. The shape is held at the prior at first: views learned for
+a shape of known relief come out in the right amount, and only then does the shape follow.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ import optax
 
 from gan2shape_jax import renderer
 from gan2shape_jax.models import stylegan2
+from gan2shape_jax.models.resampling import resize
 from gan2shape_jax.reconstruction import autoencoder, losses, step2_projection
 from gan2shape_jax.reconstruction.state import FitState, Frozen, Networks, Settings
 
@@ -36,6 +37,7 @@ class JointSettings:
   lam_view: float
   lam_view_first: float
   lam_light: float
+  lam_prior: float
 
 
 class JointPrograms(NamedTuple):
@@ -44,7 +46,7 @@ class JointPrograms(NamedTuple):
   Attributes:
     fresh: (params, phase) -> FitState; phase 0 fits the prior, phase 1 trains jointly.
     fit_prior: (state, target depth, frozen, key) -> state, terms.
-    step: (state, iteration, frozen, key) -> state, terms.
+    step: (state, iteration, target depth, frozen, key) -> state, terms.
   """
 
   fresh: callable
@@ -93,12 +95,20 @@ def build(networks: Networks, settings: Settings, joint: JointSettings, size: in
     return FitState(params, inner), {'total': value}
 
   @functools.partial(jax.jit, donate_argnums=0)
-  def step(state, iteration, frozen, key):
+  def step(state, iteration, target, frozen, key):
     images = draw(key, frozen)
     trained = {name: state.params[name] for name in TRAINED}
     lam_view = jnp.where(iteration < joint.fixed_shape, joint.lam_view_first, joint.lam_view)
     objective = lambda params: loss(
-      params, networks, images, frozen, settings, lam_view=lam_view, lam_light=joint.lam_light
+      params,
+      networks,
+      images,
+      frozen,
+      settings,
+      prior_depth=target,
+      lam_prior=joint.lam_prior,
+      lam_view=lam_view,
+      lam_light=joint.lam_light,
     )
     (_, terms), grads = jax.value_and_grad(objective, has_aux=True)(trained)
     updates, inner = optimizer.update(grads, state.optimizer, trained)
@@ -136,6 +146,8 @@ def loss(
   frozen: Frozen,
   settings: Settings,
   *,
+  prior_depth=None,
+  lam_prior=0.0,
   lam_view=0.0,
   lam_light=0.0,
 ):
@@ -147,6 +159,8 @@ def loss(
     images: [batch, size, size, 3] in [-1, 1].
     frozen: weights of the perceptual term, Gaussians of views and lights.
     settings: of the method.
+    prior_depth: [size, size] shape that the relief is pulled to, or None.
+    lam_prior: weight of that pull (`relief_distance`).
     lam_view: weight of the distance of the views' moments to their prior (`moment_distance`).
     lam_light: likewise for the lights.
 
@@ -154,8 +168,11 @@ def loss(
     The total and a dict of all terms.
   """
   raw = networks.depth(trained['depth'], images)
-  depths = jax.vmap(lambda r: autoencoder.depth_from_raw(r, settings))(raw)
-  albedos = networks.albedo(trained['albedo'], images)
+  own_depths = jax.vmap(lambda r: autoencoder.depth_from_raw(r, settings))(raw)
+  own_albedos = networks.albedo(trained['albedo'], images)
+  mirror = jax.vmap(autoencoder.mirror)
+  depths = (own_depths + mirror(own_depths)) / 2
+  albedos = (own_albedos + mirror(own_albedos)) / 2
   codes = autoencoder.predict_views(networks, trained['view'], images, frozen, settings)
   views = jax.vmap(lambda code: autoencoder.view_from_code(code, settings))(codes)
   lights = autoencoder.predict_lights(networks, trained['light'], images, frozen, settings)
@@ -165,35 +182,47 @@ def loss(
     diffuse = renderer.diffuse_shading(shape.normals, renderer.light_from_code(light))
     return autoencoder.shade_and_sample(albedo, light, shape), shape.valid, diffuse
 
-  def both(depth, albedo, view, light):
-    mirrored = reconstruct(autoencoder.mirror(depth), autoencoder.mirror(albedo), view, light)
-    return reconstruct(depth, albedo, view, light), mirrored
-
-  (own, valid, diffuse), (mirrored, mirrored_valid, _) = jax.vmap(both)(
-    depths, albedos, views, lights
-  )
-  mask = valid * mirrored_valid
+  reconstructions, mask, diffuse = jax.vmap(reconstruct)(depths, albedos, views, lights)
   smooth = lambda maps: losses.smoothness_loss(maps, huber=settings.smooth_huber)
+  perceptual = losses.perceptual_distance(frozen, settings, reconstructions, images, mask)
+  asymmetry = jnp.abs(own_depths - depths).mean() / settings.depth_margin
   terms = {
-    'l1': losses.photometric_loss(own, images, mask),
-    'l1_mirror': losses.photometric_loss(mirrored, images, mask),
-    'perceptual': losses.perceptual_distance(frozen, settings, own, images, mask).mean(),
-    'perceptual_mirror': losses.perceptual_distance(
-      frozen, settings, mirrored, images, mask
-    ).mean(),
+    'l1': losses.photometric_loss(reconstructions, images, mask),
+    'perceptual': perceptual.mean(),
+    'asymmetry': asymmetry + jnp.abs(own_albedos - albedos).mean(),
     'smooth': smooth(depths) + smooth(diffuse),
     'view': moment_distance(codes[:, :5], frozen.prior.view_mean[:5], frozen.prior.view_cov[:5, :5]),
     'light': moment_distance(lights, frozen.prior.light_mean, frozen.prior.light_cov),
   }
+  if prior_depth is not None:
+    terms['prior'] = relief_distance(depths, prior_depth)
   terms['total'] = (
     terms['l1']
-    + terms['l1_mirror']
-    + settings.lam_perceptual * (terms['perceptual'] + terms['perceptual_mirror'])
+    + terms['asymmetry']
+    + lam_prior * terms.get('prior', 0.0)
+    + settings.lam_perceptual * terms['perceptual']
     + settings.lam_smooth * terms['smooth']
     + lam_view * terms['view']
     + lam_light * terms['light']
   )
   return terms['total'], terms
+
+
+def relief_distance(depths, prior_depth, *, cell: int = 8, scale: float = 0.02):
+  """How far the coarse relief is from the prior's; finer shape is free.
+
+  Args:
+    depths: [batch, size, size] canonical depths.
+    prior_depth: [size, size].
+    cell: depths are compared as means over cells of so many pixels.
+    scale: difference that counts as 1, camera units.
+
+  Returns:
+    [] mean squared difference.
+  """
+  size = prior_depth.shape[0] // cell
+  coarse = resize((depths - prior_depth[None])[..., None], size)
+  return jnp.mean((coarse / scale) ** 2)
 
 
 def moment_distance(samples, mean, covariance):
