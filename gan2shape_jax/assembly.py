@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.data import load_prior, locate
 from gan2shape_jax.models import stylegan2
-from gan2shape_jax.models.discriminator import num_features
+from gan2shape_jax.models.discriminator import discriminator_resolution, num_features
 from gan2shape_jax.reconstruction import programs, setup
 from gan2shape_jax.reconstruction.driver import Plan
 from gan2shape_jax.reconstruction.state import Frozen, Networks, Settings
@@ -89,6 +89,12 @@ def load_frozen(config: ConfigDict) -> Frozen:
     raise WeightsError(
       f'{path}: the discriminator has {num_features(discriminator)} feature maps, '
       f'loss.discriminator_features asks for {wanted}'
+    )
+  size = discriminator_resolution(discriminator)
+  if wanted == num_features(discriminator) and size != config.image_size:
+    raise WeightsError(
+      f'{path}: the discriminator takes all {wanted} of loss.discriminator_features only from '
+      f'images of {size} pixels, image_size is {config.image_size}: expected fewer features'
     )
   perceptual = None
   if config.loss.perceptual == 'lpips':

@@ -72,13 +72,16 @@ def reconstruct_all(
   setup.check_config(config)
   pictures = data.load_pictures(config.data, config.image_size)
   waiting = [number for number, name in enumerate(pictures.names) if not _is_done(workdir / name)]
-  for number in waiting:
-    _ = pictures[number]  # a damaged file is told before hours of work, not after
+  latents = {}
+  for number in waiting:  # a damaged file is told before hours of work, not after
+    picture = pictures[number]
+    latents[picture.path] = None if picture.latent is None else picture.latent.shape
   text = _check_workdir(workdir, config)
   if waiting:
     clock = Stopwatch()
     with clock.part('load'):
       shared = assemble(config)
+    _check_latents(latents, shared.frozen.generator)
     # Only now: a run that could not begin leaves no claim on the folder.
     artefacts.write_text(workdir / 'config.json', text)
     with Events(workdir / 'events') as events:
@@ -96,6 +99,17 @@ def reconstruct_all(
       ) from error
     artefacts.write_page(workdir, pictures.names)
   return rows
+
+
+def _check_latents(shapes, generator):
+  """Raises DataError where a picture's latent is not of the GAN's size."""
+  size, layers = stylegan2.latent_size(generator), stylegan2.num_layers(generator)
+  for path, shape in shapes.items():
+    if shape not in (None, (size,), (layers, size)):
+      raise data.DataError(
+        f'{path}: expected a latent [{size}] or [{layers}, {size}], as the GAN has them, the one '
+        f'given is {list(shape)}'
+      )
 
 
 def _is_done(folder):
@@ -193,18 +207,12 @@ def find_latents(run: _Run, picture, folder: pathlib.Path, progress: Progress):
     the latent was given.
 
   Raises:
-    DataError: the latent does not fit the GAN.
+    DataError: the latent kept cannot be read.
     FitError: the inversion left the finite numbers.
     Preempted: the caller asked to stop.
   """
   config, frozen = run.config, run.shared.frozen
-  size, layers = stylegan2.latent_size(frozen.generator), stylegan2.num_layers(frozen.generator)
   if picture.latent is not None:
-    if picture.latent.shape not in ((size,), (layers, size)):
-      raise data.DataError(
-        f'{picture.path}: expected a latent [{size}] or [{layers}, {size}], as the GAN has them, '
-        f'the one given is {list(picture.latent.shape)}'
-      )
     return picture.latent, None
   path = folder / 'latent.npz'
   if path.exists():
@@ -352,7 +360,8 @@ def _resume(checkpoints, shared: Assembly, config):
     lead = (config.sampling.collect_iters, config.sampling.batch_size)
     size = config.image_size
     like = Projections(
-      *(jnp.zeros((*lead, *shape)) for shape in ((size, size, 3), (size, size, 1), (6,), (4,)))
+      *(jnp.zeros((*lead, *shape)) for shape in ((size, size, 3), (size, size, 1), (6,), (4,))),
+      jnp.zeros((lead[0], 6)),
     )
     projections = Projections(**checkpoints.restore_projections(position.stage, like._asdict()))
   return state, position, projections, tree['seconds']

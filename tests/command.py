@@ -1,0 +1,60 @@
+"""The command experiments/run.py as a user calls it: a process of its own."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# One embedded head, networks and lengths as small as they can be.
+TINY = (
+  '--config.data.num=1',
+  '--config.networks.width=4',
+  '--config.networks.encoder_width=4',
+  '--config.networks.bottleneck=8',
+  '--config.networks.pretrained=',
+  '--config.sampling.batch_size=2',
+  '--config.sampling.collect_iters=2',
+  '--config.stages.count=2',
+  *(f'--config.stages.{stage}.step{step}=2' for stage in ('first', 'later') for step in (1, 2)),
+  '--config.stages.first.step3=6',
+  '--config.stages.later.step3=2',
+  '--config.prior.iterations=2',
+  '--config.checkpoint.every=1',
+)
+
+
+def arguments(*given) -> list[str]:
+  """The process's argument list."""
+  return [sys.executable, str(ROOT / 'experiments' / 'run.py'), *map(str, given)]
+
+
+def environment() -> dict[str, str]:
+  """This process's environment with one device instead of several simulated ones."""
+  return os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ''}
+
+
+def call(*given, prefix=(), timeout=600) -> subprocess.CompletedProcess:
+  """Calls the command and waits for its end."""
+  return subprocess.run(
+    [*prefix, *arguments(*given)],
+    cwd=ROOT,
+    env=environment(),
+    stdin=subprocess.DEVNULL,
+    capture_output=True,
+    text=True,
+    timeout=timeout,
+  )
+
+
+def start(*given, stderr) -> subprocess.Popen:
+  """Starts the command."""
+  return subprocess.Popen(
+    arguments(*given),
+    cwd=ROOT,
+    env=environment(),
+    stdin=subprocess.DEVNULL,
+    stdout=subprocess.DEVNULL,
+    stderr=stderr,
+  )

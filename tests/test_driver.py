@@ -1,0 +1,293 @@
+"""The loop over stages: order, positions, what each step trains, and resuming."""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan2shape_jax.data import load_prior
+from gan2shape_jax.models import stylegan2
+from gan2shape_jax.reconstruction import driver
+from gan2shape_jax.reconstruction.driver import Plan, Position, StagePlan, batch_index, reconstruct
+from gan2shape_jax.reconstruction.programs import TRAINED, Programs, build
+from gan2shape_jax.reconstruction.state import (
+  FitState,
+  Frozen,
+  Instance,
+  Networks,
+  Projections,
+  Settings,
+)
+from gan2shape_jax.weights import load_stylegan2
+
+CHECKPOINT = pathlib.Path(__file__).parent / 'testdata' / 'golden' / 'a_stylegan2_32.pt'
+SIZE = 16
+SETTINGS = Settings(
+  perceptual='none',
+  discriminator_features=2,
+  batch_size=2,
+  march_steps=4,
+  learning_rate=1e-2,
+  lam_view=0.1,
+  lam_light=0.1,
+)
+
+
+def plan(*lengths, prior=0, batches=2, **options):
+  stages = tuple(StagePlan(*three, flip1=False, flip3=True) for three in lengths)
+  return Plan(stages, prior, batches, **options)
+
+
+PLANS = [
+  plan((2, 3, 4), (1, 2, 1), prior=3),
+  plan((2, 3, 4), (1, 2, 1)),
+  plan((0, 2, 0), (0, 0, 0), (1, 0, 3), (0, 0, 0), prior=2),
+  plan((0, 0, 0), (0, 0, 1)),
+  plan((0, 0, 0)),
+]
+
+
+@pytest.mark.parametrize('plan', PLANS)
+def test_positions_and_iterations_are_inverse(plan):
+  expected = [
+    Position(stage, step, k)
+    for stage in range(len(plan.stages))
+    for step in range(4)
+    for k in range(plan.length(stage, step))
+  ]
+  assert plan.total() == len(expected)
+  assert [plan.position(done) for done in range(len(expected))] == expected
+  assert [plan.done_before(position) for position in expected] == list(range(len(expected)))
+  end = plan.position(plan.total())
+  assert end.stage == len(plan.stages)
+  assert plan.done_before(end) == plan.total()
+
+
+@pytest.mark.parametrize('plan', PLANS)
+def test_a_position_after_a_step_counts_as_that_before_the_next(plan):
+  for stage in range(len(plan.stages)):
+    for step in range(4):
+      after = Position(stage, step + 1) if step < 3 else Position(stage + 1)
+      length = plan.length(stage, step)
+      assert plan.done_before(after) == plan.done_before(Position(stage, step)) + length
+
+
+def test_batches_come_in_order_pass_after_pass():
+  assert [batch_index(k, 3, skip_first=False) for k in range(7)] == [0, 1, 2, 0, 1, 2, 0]
+  assert [batch_index(k, 3, skip_first=True) for k in range(7)] == [1, 2, 0, 1, 2, 0, 1]
+  assert [batch_index(k, 1, skip_first=True) for k in range(3)] == [0, 0, 0]
+
+
+def recorder():
+  """Programs that only note their calls; the parameters are those notes."""
+  calls = []
+
+  def noting(name, result):
+    def call(*args, **kwargs):
+      calls.append((name, kwargs.get('flip', args[1] if name == 'fresh' else None)))
+      return result(*args)
+
+    return call
+
+  fit = lambda state, *_: (state, {'total': 0.0})
+  nothing = lambda *_: None
+  batch = Projections(*(np.zeros(1) for _ in range(4)))
+  programs = Programs(
+    fresh=noting('fresh', lambda params, step: FitState(params, step)),
+    fit_prior=noting('prior', fit),
+    observe=noting('observe', nothing),
+    step1=noting('step1', fit),
+    source=noting('source', nothing),
+    step2=noting('step2', fit),
+    collect=noting('collect', lambda *_: batch),
+    step3=noting('step3', fit),
+    factors=None,
+  )
+  return programs, calls
+
+
+def drive(plan, **options):
+  programs, calls = recorder()
+  instance = Instance(None, None, None)
+  state = FitState({}, None)
+  key = jax.random.key(0)
+  events = list(reconstruct(programs, state, instance, None, plan, key, **options))
+  return events, calls
+
+
+def test_stages_go_through_the_steps_in_order():
+  events, calls = drive(plan((2, 1, 1), (1, 0, 2), prior=1))
+  assert [event.finished for event in events] == [
+    (0, 0), (0, 1), (0, 1), (0, 2), (0, 3), (1, 1), (1, 3), (1, 3),
+  ]  # fmt: skip
+  assert [event.boundary for event in events] == [
+    True, False, True, True, True, True, False, True,
+  ]  # fmt: skip
+  assert [event.projections is not None for event in events] == [
+    False, False, False, False, True, False, True, True,
+  ]  # fmt: skip
+  assert [event.position for event in events] == [
+    (0, 1, 0), (0, 1, 1), (0, 2, 0), (0, 3, 0), (1, 0, 0), (1, 2, 0), (1, 3, 1), (2, 0, 0),
+  ]  # fmt: skip
+  assert calls == [
+    ('fresh', 0), ('prior', None),
+    ('fresh', 1), ('observe', False), ('step1', None), ('step1', None),
+    ('fresh', 2), ('source', None), ('step2', None),
+    ('fresh', 3), ('source', None), ('collect', None), ('collect', None), ('step3', True),
+    ('fresh', 1), ('observe', False), ('step1', None),
+    ('fresh', 3), ('source', None), ('collect', None), ('collect', None), ('step3', True),
+    ('step3', True),
+  ]  # fmt: skip
+
+
+@pytest.mark.parametrize('plan', PLANS)
+def test_events_continue_from_every_position(plan):
+  whole, _ = drive(plan)
+  assert len(whole) == plan.total()
+  summary = lambda events: [(e.position, e.finished, e.boundary) for e in events]
+  for done in range(plan.total() + 1):
+    position = plan.position(done)
+    rest, calls = drive(plan, position=position, projections=None)
+    assert summary(rest) == summary(whole[done:])
+    if position.iteration:  # the optimiser is the saved one
+      assert calls[0][0] != 'fresh'
+  for done, event in enumerate(whole, start=1):
+    assert plan.done_before(event.position) == done
+
+
+# From here on: the real programs on small networks.
+
+
+@functools.cache
+def frozen():
+  generator, discriminator = jax.tree.map(jnp.asarray, load_stylegan2(CHECKPOINT))
+  prior = jax.tree.map(jnp.asarray, load_prior('embedded:heads'))
+  mean = jnp.zeros(stylegan2.latent_size(generator))
+  return Frozen(generator, discriminator, None, mean, prior)
+
+
+@functools.cache
+def setting():
+  """Programs of linear networks and their first parameters."""
+
+  def linear(params, images, shape):
+    flat = images.reshape(images.shape[0], -1)
+    return (flat @ params['kernel'] + params['bias'][None]).reshape(images.shape[0], *shape)
+
+  shapes = {
+    'depth': (SIZE, SIZE),
+    'albedo': (SIZE, SIZE, 3),
+    'view': (6,),
+    'light': (4,),
+    'encoder': (stylegan2.latent_size(frozen().generator),),
+  }
+  networks = Networks(
+    **{
+      name: lambda params, images, shape=shape: jnp.tanh(linear(params, images, shape))
+      for name, shape in shapes.items()
+    }
+  )
+  rng = np.random.default_rng(0)
+  params = {
+    name: {
+      'kernel': rng.normal(size=(SIZE * SIZE * 3, np.prod(shape))).astype(np.float32) / 100,
+      'bias': np.zeros(np.prod(shape), np.float32),
+    }
+    for name, shape in shapes.items()
+  }
+  return build(networks, SETTINGS), params
+
+
+@functools.cache
+def instance():
+  rng = np.random.default_rng(1)
+  image = rng.uniform(-1, 1, (SIZE, SIZE, 3)).astype(np.float32)
+  latent = rng.normal(size=stylegan2.latent_size(frozen().generator)).astype(np.float32)
+  return jax.tree.map(jnp.asarray, Instance(image, np.ones((SIZE, SIZE, 1), np.float32), latent))
+
+
+REAL = plan((2, 3, 3), (1, 1, 1), prior=1)
+
+
+def copied(tree):
+  return jax.tree.map(lambda leaf: np.array(leaf), tree)
+
+
+@functools.cache
+def fit(seed):
+  """Parameters, optimiser and projections before each iteration, and those at the end."""
+  programs, params = setting()
+  params = jax.tree.map(jnp.asarray, params)
+  states = [(copied(params), None, None)]
+  depth = jnp.full((SIZE, SIZE), 0.95)
+  key = jax.random.key(seed)
+  for event in reconstruct(
+    programs, FitState(params, None), instance(), frozen(), REAL, key, prior_depth=depth
+  ):
+    states.append((*copied(event.state), copied(event.projections)))
+  return states
+
+
+def same(a, b):
+  return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+
+def test_each_step_changes_only_its_own_networks():
+  states = fit(0)
+  assert TRAINED[1] == ('albedo',)
+  assert TRAINED[2] == ('encoder',)
+  assert sorted(TRAINED[3]) == ['albedo', 'depth', 'light', 'view']
+  for done in range(REAL.total()):
+    step = REAL.position(done).step
+    before, after = states[done][0], states[done + 1][0]
+    changed = {name for name in before if not same(before[name], after[name])}
+    assert changed == set(TRAINED[step]), REAL.position(done)
+
+
+def test_the_optimiser_is_fresh_at_each_change_of_step():
+  states = fit(0)
+  for done in range(REAL.total()):
+    # The count and the second moments tell how many gradients the optimiser has seen.
+    counts = [x for x in jax.tree.leaves(states[done + 1][1]) if x.dtype == np.int32]
+    assert counts == [REAL.position(done).iteration + 1]
+
+
+def test_the_seed_decides_everything():
+  fit.cache_clear()
+  first = fit(0)[-1]
+  fit.cache_clear()
+  assert same(first, fit(0)[-1])
+  other = fit(1)
+  begin, end = REAL.done_before(Position(0, 2)), REAL.done_before(Position(0, 3))
+  assert same(fit(0)[begin][0], other[begin][0])  # prior fit and step 1 draw nothing
+  assert not same(fit(0)[end][0]['encoder'], other[end][0]['encoder'])
+  assert not same(first[0]['depth'], other[-1][0]['depth'])
+
+
+@pytest.mark.parametrize('done', range(REAL.total() + 1))
+def test_a_run_continued_anywhere_ends_bit_for_bit_the_same(done):
+  programs, _ = setting()
+  states = fit(0)
+  position = REAL.position(done)
+  params, optimizer, projections = jax.tree.map(jnp.array, states[done])
+  if not position.iteration:  # what a checkpoint between two steps holds
+    optimizer = None
+  if position.step != driver.STEP3 or not position.iteration:
+    projections = None
+  state = FitState(params, optimizer)
+  for event in reconstruct(
+    programs,
+    state,
+    instance(),
+    frozen(),
+    REAL,
+    jax.random.key(0),
+    prior_depth=jnp.full((SIZE, SIZE), 0.95),
+    position=position,
+    projections=projections,
+  ):
+    state = event.state
+  assert same(states[-1][0], copied(state.params))
