@@ -49,12 +49,14 @@ class Effort(NamedTuple):
     seconds: length of a round, filled with iterations.
     views: that the renderer alone shows.
     sizes: of the renderer's images, pixels.
+    flips: whether mirror images are used: both are measured.
   """
 
   rounds: int = 5
   seconds: float = 2.0
   views: int = 16
   sizes: tuple[int, ...] = (64, 128)
+  flips: tuple[bool, ...] = (False, True)
 
 
 class Timing(NamedTuple):
@@ -127,7 +129,8 @@ def measure_steps(config: ConfigDict, shared: Assembly, effort: Effort) -> dict[
   target = jnp.asarray(priors.prior_depth(mask, category=config.prior.category))
   fit_prior = lambda state: programs.fit_prior(state, instance.image, target)
   add('prior fit', _stepping(fit_prior, fresh(0)))
-  for flip, suffix in ((False, ''), (True, ' flip')):
+  for flip in effort.flips:
+    suffix = ' flip' if flip else ''
     observe = lambda flip=flip: programs.observe(params, instance, frozen, flip=flip)
     add(f'observe{suffix}', observe)
     scene = observe()
@@ -140,7 +143,8 @@ def measure_steps(config: ConfigDict, shared: Assembly, effort: Effort) -> dict[
   collect = lambda: programs.collect(params, source, latent, frozen, key)
   add('collect', collect)
   projections = jax.tree.map(lambda x: jnp.stack([x] * plan.collect_iters), collect())
-  for flip, suffix in ((False, ''), (True, ' flip')):
+  for flip in effort.flips:
+    suffix = ' flip' if flip else ''
     step3 = lambda state, flip=flip: programs.step3(
       state, instance, projections, 0, frozen, flip=flip
     )
@@ -313,7 +317,8 @@ def benchmark(config: ConfigDict, effort: Effort) -> dict:
   timings = measure_steps(config, shared, effort)
   alone = {size: measure_renderer(settings, size, effort) for size in effort.sizes}
   shares = {}
-  for flip, name in ((False, 'step 3'), (True, 'step 3 flip')):
+  for flip in effort.flips:
+    name = 'step 3 flip' if flip else 'step 3'
     part = measure_step3_renderer(config, settings, effort, flip=flip).seconds
     shares[name] = {'seconds': part, 'share': part / timings[name].seconds}
   calibration = statistics.median(calibration + calibrate(effort.rounds))
@@ -413,18 +418,18 @@ def format_report(report: dict) -> str:
     f'{setting["network_width"]}, perceptual term: {setting["perceptual"]}',
     f'calibration: {report["calibration_seconds"]:.4f} s',
     '',
-    f'{"":36}{"s":>9}{"it/s":>9}{"x calib":>9}{"compile s":>11}{"calls":>7}',
+    f'{"":42}{"s":>9}{"it/s":>9}{"x calib":>9}{"compile s":>11}{"calls":>7}',
   ]
   for name, of_step in report['steps'].items():
     lines.append(
-      f'{name:36}{of_step["seconds"]:9.4f}{of_step["iterations_a_second"]:9.1f}'
+      f'{name:42}{of_step["seconds"]:9.4f}{of_step["iterations_a_second"]:9.1f}'
       f'{of_step["times_calibration"]:9.3f}{of_step["compile_seconds"]:11.1f}'
       f'{of_step["calls_an_image"]:7d}'
     )
   for name, of_part in report['renderer'].items():
     seconds = of_part['seconds']
     lines.append(
-      f'{name:36}{seconds:9.4f}{1 / seconds:9.1f}{of_part["times_calibration"]:9.3f}'
+      f'{name:42}{seconds:9.4f}{1 / seconds:9.1f}{of_part["times_calibration"]:9.3f}'
       f'{of_part["compile_seconds"]:11.1f}'
     )
   lines.append('')
@@ -467,10 +472,12 @@ def load_config(name: str) -> ConfigDict:
 
 
 def shrink(config: ConfigDict):
-  """Makes everything tiny, to see whether it runs."""
+  """Makes everything tiny and leaves mirror images out, to see whether it runs."""
   config.networks.width = config.networks.bottleneck = config.networks.encoder_width = 4
   config.sampling.batch_size, config.sampling.collect_iters = 2, 1
   config.loss.discriminator_features, config.renderer.march_steps = 1, 2
+  for stage in (config.stages.first, config.stages.later):
+    stage.flip1 = stage.flip3 = False
 
 
 def main(arguments: Sequence[str] | None = None) -> dict:
@@ -495,7 +502,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
   effort = Effort(options.rounds, options.seconds)
   if options.smoke:
     shrink(config)
-    effort = Effort(1, 0.0, 2, (16, 32))
+    effort = Effort(1, 0.0, 2, (16,), (False,))
   report = benchmark(config, effort)
   print(format_report(report))
   if options.json:
