@@ -191,7 +191,7 @@ def loss(
     'perceptual': perceptual.mean(),
     'asymmetry': asymmetry + jnp.abs(own_albedos - albedos).mean(),
     'smooth': smooth(depths) + smooth(diffuse),
-    'view': moment_distance(codes[:, :5], frozen.prior.view_mean[:5], frozen.prior.view_cov[:5, :5]),
+    'view': view_distance(codes, frozen.prior.view_mean, frozen.prior.view_cov),
     'light': moment_distance(lights, frozen.prior.light_mean, frozen.prior.light_cov),
   }
   if prior_depth is not None:
@@ -223,6 +223,25 @@ def relief_distance(depths, prior_depth, *, cell: int = 8, scale: float = 0.02):
   size = prior_depth.shape[0] // cell
   coarse = resize((depths - prior_depth[None])[..., None], size)
   return jnp.mean((coarse / scale) ** 2)
+
+
+def view_distance(codes, mean, covariance):
+  """How far a batch of views is from its prior: the yaw's moments, the others' plain distance.
+
+  Yaw can be told from the picture, so its spread is matched; pitch, roll and shifts are told badly,
+  and would be scattered by matching theirs.
+
+  Args:
+    codes: [batch, 6] views in network units.
+    mean: [6].
+    covariance: [6, 6].
+
+  Returns:
+    [] distance.
+  """
+  others = jnp.array([0, 2, 3, 4])
+  whitened = (codes - mean[None])[:, others] / jnp.sqrt(jnp.diagonal(covariance))[others][None]
+  return moment_distance(codes[:, 1:2], mean[1:2], covariance[1:2, 1:2]) + jnp.mean(whitened**2)
 
 
 def moment_distance(samples, mean, covariance):

@@ -53,12 +53,14 @@ class Projections(NamedTuple):
     masks: [batches, batch, size, size, 1] masks of the pseudo samples that led to them.
     views: [batches, batch, 6] views drawn for the pseudo samples, network units.
     lights: [batches, batch, 4] lights drawn: ambient, diffuse, dx, dy, as the light network's.
+    picture_view: [batches, 6] the picture's own view at that time, network units.
   """
 
   images: jax.Array
   masks: jax.Array
   views: jax.Array
   lights: jax.Array
+  picture_view: jax.Array
 
 
 class FitState(NamedTuple):

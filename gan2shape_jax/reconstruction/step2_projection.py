@@ -36,11 +36,13 @@ class Source(NamedTuple):
   """What all pseudo samples of a step share.
 
   Attributes:
-    factors: the picture's factors.
+    image: [size, size, 3] the picture.
+    factors: its factors.
     normals: [size, size, 3] of its depth.
     own_image: [size, size, 3] the GAN's image of the picture's latent.
   """
 
+  image: jax.Array
   factors: Factors
   normals: jax.Array
   own_image: jax.Array
@@ -65,7 +67,7 @@ def source(factors: Factors, instance: Instance, frozen: Frozen, settings: Setti
   normals = renderer.normals_from_depth(factors.depth, settings.camera)
   size = instance.image.shape[0]
   own_image = gan_images(instance.latent[None], frozen, settings, size)[0]
-  return Source(factors, normals, own_image)
+  return Source(instance.image, factors, normals, own_image)
 
 
 def drawn_light(light, drawn: Draw, settings: Settings) -> renderer.Light:

@@ -98,7 +98,12 @@ def loss(
     terms['total'] = terms['total'] + weight * value
   terms |= of_projections
   if settings.lam_view:
-    terms['view'] = jnp.mean(jnp.abs(codes - samples.views))
+    # The draws say how the projections are seen; the picture keeps the view it had before.
+    own = autoencoder.predict_views(
+      networks, trained['view'], instance.image[None], frozen, settings
+    )[0]
+    drift = jnp.mean(jnp.abs(own - samples.picture_view))
+    terms['view'] = jnp.mean(jnp.abs(codes - samples.views)) + drift
     terms['total'] = terms['total'] + settings.lam_view * terms['view']
   if settings.lam_light:
     terms['light'] = jnp.mean(jnp.abs(lights - samples.lights))

@@ -76,7 +76,9 @@ def replay_pseudo_images(fixture, report):
     light_code(fixture),
     channels_last(fixture['canon_mask'])[0],
   )
-  origin = step2_projection.Source(factors, jnp.asarray(fixture['normal'][0]), jnp.zeros(()))
+  origin = step2_projection.Source(
+    None, factors, jnp.asarray(fixture['normal'][0]), jnp.zeros(())
+  )
   rand_light = tuple(float(x) for x in fixture['rand_light'])
   prior = prior_of(fixture.arrays)
   for suffix, use_mask in (('', False), ('_use_mask', True)):

@@ -130,7 +130,7 @@ def replay_step2(fixture, report):
   size = instance.image.shape[0]
   own = step2_projection.gan_images(instance.latent[None], frozen, settings, size)
   report.check('gan_im', own, channels_last(fixture['gan_im']), 1e-3)
-  origin = step2_projection.Source(None, None, own[0])
+  origin = step2_projection.Source(None, None, None, own[0])
   images, masks = channels_last(fixture['pseudo_im']), channels_last(fixture['mask'])
   count = images.shape[0]
 
@@ -180,7 +180,9 @@ def replay_pseudo(fixture, report, settings):
     light,
     jnp.ones((*depth.shape, 1)),
   )
-  origin = step2_projection.Source(factors, jnp.asarray(fixture['canon_normal'][0]), None)
+  origin = step2_projection.Source(
+    None, factors, jnp.asarray(fixture['canon_normal'][0]), None
+  )
   draws = step2_projection.Draw(
     jnp.asarray(fixture['draw_view_samples']),
     jnp.stack([fixture['draw_light_dx'], fixture['draw_light_dy']], axis=-1),
@@ -198,7 +200,7 @@ def replay_step3(fixture, report):
   flip = 'flip3' in fixture.path.stem
   images = channels_last(fixture['proj_im'])
   count, size = images.shape[:2]
-  samples = Projections(images, channels_last(fixture['mask']), None, None)
+  samples = Projections(images, channels_last(fixture['mask']), None, None, None)
   shapes = {
     'depth': [(1, size, size)],
     'albedo': [(1, size, size, 3)],
