@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-_LARGEST = 1e4  # coordinates beyond this many camera units are clamped, so that gradients stay finite
+_LARGEST = 1e4  # coordinates are clamped to this many camera units: gradients stay finite
 _NEAREST = 1e-4
 
 

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 
 from gan2shape_jax.renderer.camera import Camera, as_float, unproject
 
+_LARGEST = 1e4
+
 
 class Light(NamedTuple):
   """Ambient and one directional light.
@@ -25,6 +27,11 @@ class Light(NamedTuple):
   direction: jnp.ndarray
 
 
+def _bounded(x):
+  """As float, kept within what can be multiplied without overflow; lights are of size 1."""
+  return jnp.clip(as_float(x), -_LARGEST, _LARGEST)
+
+
 def light_direction(dx, dy):
   """Unit vector along (dx, dy, 1).
 
@@ -35,7 +42,7 @@ def light_direction(dx, dy):
   Returns:
     [..., 3] unit vector.
   """
-  dx, dy = as_float(dx), as_float(dy)
+  dx, dy = _bounded(dx), _bounded(dy)
   vector = jnp.stack([dx, dy, jnp.ones_like(dx)], axis=-1)
   # The largest entry is taken out first, so that squares neither overflow nor lose the gradient.
   vector = vector / jnp.max(jnp.abs(vector), axis=-1, keepdims=True)
@@ -51,7 +58,7 @@ def light_from_code(code):
   Returns:
     A `Light`.
   """
-  code = as_float(code)
+  code = _bounded(code)
   return Light(code[0] / 2 + 0.5, code[1] / 2 + 0.5, light_direction(code[2], code[3]))
 
 

@@ -118,7 +118,7 @@ def _first_crossing(height_above, low, high, steps, refinements):
     return s0, h0, s1, h1, found | crosses
 
   first = height_above(low)
-  carry = (low, first, low, first, jnp.zeros(low.shape, bool))
+  carry = (low, first, low, first, jnp.zeros_like(first, dtype=bool))
   s0, h0, s1, h1, found = jax.lax.fori_loop(1, steps + 1, march, carry)
   hit = found & inside
 
