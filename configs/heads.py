@@ -2,7 +2,9 @@
 
   python experiments/run.py --config=configs/heads.py --workdir=runs/heads
 
-Needs no other file. Variant `published` keeps the published widths, batch and lengths:
+Needs no other file. Reconstruction starts from networks trained jointly on the GAN's own pictures
+(experiments/pretrain.py); docs/heads.md tells how the numbers were found. Variant `published`
+keeps the published widths, batch and lengths, and starts from an ellipsoid:
 
   python experiments/run.py --config=configs/heads.py:published --workdir=runs/heads_published
 """
@@ -14,16 +16,23 @@ def get_config(variant: str = ''):
   """Settings for the embedded heads; `variant` is '' or 'published'."""
   config = get_default_config()
   config.prior.category = 'head'
-  config.prior.near, config.prior.far = 0.96, 1.03
+  config.prior.near, config.prior.far = 0.965, 1.03
   config.sampling.rand_light = (-0.9, 0.9, -0.7, 0.3, -0.1, 0.4, -0.4)
   if variant == 'published':
     return config
   if variant:
     raise ValueError(f'unknown variant {variant!r} of configs/heads.py: expected published')
+  config.camera.border_depth = 1.03
   config.networks.width = 16
-  config.sampling.batch_size = 8
-  config.sampling.collect_iters = 25
-  config.stages.count = 4
-  config.stages.first = stage(100, 100, 100, flip1=True, flip3=True)
-  config.stages.later = stage(50, 100, 100, flip1=True, flip3=True)
+  config.networks.bottleneck = 64
+  config.networks.pretrained = 'embedded:heads'
+  config.sampling.batch_size = 16
+  config.sampling.collect_iters = 20
+  config.loss.perceptual = 'none'
+  config.loss.lam_view = 1.5
+  config.loss.lam_light = 0.2
+  config.optimizer.learning_rate = 1.5e-4
+  config.joint.lam_prior = 0.02
+  config.stages.first = stage(80, 120, 80, flip1=True, flip3=True)
+  config.stages.later = stage(30, 60, 60, flip1=True, flip3=True)
   return config

@@ -262,7 +262,7 @@ def _reconstruct_one(run: _Run, picture, number, folder, clock):
   if plan.prior_iterations:
     prior_depth = jnp.asarray(_prior_depth(run.config, picture, mask))
   checkpoints = Checkpoints(folder / 'checkpoints', keep=run.config.checkpoint.keep)
-  state, position, projections, seconds = _resume(checkpoints, run.shared, run.config)
+  state, position, projections, seconds = _resume(checkpoints, run.shared, instance)
   if seconds:
     clock.seconds['earlier runs'] = seconds
     progress.note(f'goes on at iteration {plan.done_before(position)}/{plan.total()}')
@@ -339,7 +339,7 @@ def _tree(state: FitState, position: driver.Position, seconds: float):
   return {'params': state.params, 'optimizer': optimizer, 'seconds': float(seconds)}
 
 
-def _resume(checkpoints, shared: Assembly, config):
+def _resume(checkpoints, shared: Assembly, instance: Instance):
   """State, position, projections and seconds of the newest checkpoint, or of the beginning."""
   # Copies: the programs consume the state they are given.
   params = jax.tree.map(jnp.copy, shared.params)
@@ -357,13 +357,14 @@ def _resume(checkpoints, shared: Assembly, config):
   state = FitState(tree['params'], optimizer)
   projections = None
   if position.step == driver.STEP3 and position.iteration:
-    lead = (config.sampling.collect_iters, config.sampling.batch_size)
-    size = config.image_size
-    like = Projections(
-      *(jnp.zeros((*lead, *shape)) for shape in ((size, size, 3), (size, size, 1), (6,), (4,))),
-      jnp.zeros((lead[0], 6)),
+    like = jax.eval_shape(
+      lambda state: driver.collect(
+        shared.programs, state, instance, shared.frozen, shared.plan, jax.random.key(0)
+      ),
+      state._replace(optimizer=None),
     )
-    projections = Projections(**checkpoints.restore_projections(position.stage, like._asdict()))
+    saved = checkpoints.restore_projections(position.stage, like._asdict())
+    projections = Projections(**jax.tree.map(jnp.asarray, saved))
   return state, position, projections, tree['seconds']
 
 

@@ -94,7 +94,7 @@ def recorder():
 
   fit = lambda state, *_: (state, {'total': 0.0})
   nothing = lambda *_: None
-  batch = Projections(*(np.zeros(1) for _ in range(4)))
+  batch = Projections(*(np.zeros(1) for _ in Projections._fields))
   programs = Programs(
     fresh=noting('fresh', lambda params, step: FitState(params, step)),
     fit_prior=noting('prior', fit),
