@@ -105,7 +105,9 @@ def pretrain(config, workdir: pathlib.Path, *, every: int, networks_kept, dtype)
       checkpoints.save(done, {'state': jax.tree.leaves(state)})
   progress.close()
   path = workdir / 'networks.safetensors'
-  kept = {name: jax.tree.map(lambda x: np.asarray(x, dtype), state.params[name]) for name in networks_kept}
+  kept = {
+    name: jax.tree.map(lambda x: np.asarray(x, dtype), state.params[name]) for name in networks_kept
+  }
   save_safetensors(path, kept, {'iterations': str(own.iterations), 'seed': str(config.seed)})
   return path
 

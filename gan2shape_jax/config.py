@@ -46,7 +46,9 @@ def get_default_config() -> ConfigDict:
   config.gan.origin_size = 0  # size the GAN's image is brought to before the crop; 0 = image_size
 
   config.networks = ConfigDict()
-  config.networks.width = 0  # first width of depth, albedo, view, light nets; 0 = max(4096/size, 16)
+  config.networks.width = (
+    0  # first width of depth, albedo, view, light nets; 0 = max(4096/size, 16)
+  )
   config.networks.group_norm_base = 0  # channels a group; 0 = 8 from 128 px on, else 16
   config.networks.bottleneck = 256
   config.networks.encoder_width = 32

@@ -4,8 +4,6 @@ import importlib
 import pathlib
 import pkgutil
 
-import pytest
-
 from tests import golden
 
 for module in pkgutil.iter_modules(golden.__path__):

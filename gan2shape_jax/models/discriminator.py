@@ -69,7 +69,8 @@ def discriminator_features(params: dict, images: jax.Array, *, count: int) -> li
   if not 1 <= count <= total:
     raise ValueError(f'{count} features: this discriminator has 1 to {total}')
   if count < total:  # the residual blocks take images of any size that halves often enough
-    wrong = images.ndim != 4 or images.shape[-1] != 3 or any(n % 2**count for n in images.shape[1:3])
+    odd = any(n % 2**count for n in images.shape[1:3])
+    wrong = images.ndim != 4 or images.shape[-1] != 3 or odd
     expected = f'[B, H, W, 3] with H and W multiples of {2**count}'
   else:
     wrong = images.ndim != 4 or images.shape[1:] != (size, size, 3)

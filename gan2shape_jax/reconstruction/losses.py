@@ -112,6 +112,4 @@ def perceptual_distance(frozen: Frozen, settings: Settings, images, targets, mas
 
 def image_features(frozen: Frozen, settings: Settings, images):
   """The discriminator's first block outputs for images in [-1, 1]."""
-  return discriminator_features(
-    frozen.discriminator, images, count=settings.discriminator_features
-  )
+  return discriminator_features(frozen.discriminator, images, count=settings.discriminator_features)

@@ -89,9 +89,7 @@ def picture_terms(albedo, scene: Scene, instance: Instance, frozen: Frozen, sett
   image_terms = sum(terms[k] for k in terms if k.startswith('l1'))
   perceptual_terms = sum(terms[k] for k in terms if k.startswith('perceptual'))
   terms['total'] = (
-    image_terms
-    + settings.lam_perceptual * perceptual_terms
-    + settings.lam_smooth * terms['smooth']
+    image_terms + settings.lam_perceptual * perceptual_terms + settings.lam_smooth * terms['smooth']
   )
   return terms, images
 

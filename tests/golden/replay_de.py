@@ -76,9 +76,7 @@ def replay_pseudo_images(fixture, report):
     light_code(fixture),
     channels_last(fixture['canon_mask'])[0],
   )
-  origin = step2_projection.Source(
-    None, factors, jnp.asarray(fixture['normal'][0]), jnp.zeros(())
-  )
+  origin = step2_projection.Source(None, factors, jnp.asarray(fixture['normal'][0]), jnp.zeros(()))
   rand_light = tuple(float(x) for x in fixture['rand_light'])
   prior = prior_of(fixture.arrays)
   for suffix, use_mask in (('', False), ('_use_mask', True)):
@@ -94,9 +92,9 @@ def replay_pseudo_images(fixture, report):
     )
     scales = np.median((views / np.asarray(drawn))[:, 1])  # the file does not name view_scale
     report.check(f'view_samples{suffix}', drawn.at[:, 1].multiply(scales), views, 1e-5)
-    images, masks = jax.vmap(
-      lambda d, s=settings: step2_projection.pseudo_sample(origin, d, s)
-    )(draws)
+    images, masks = jax.vmap(lambda d, s=settings: step2_projection.pseudo_sample(origin, d, s))(
+      draws
+    )
     reference = channels_last(fixture[f'pseudo_mask{suffix}'])
     report.check(f'pseudo_im{suffix}', images, channels_last(fixture[f'pseudo_im{suffix}']), 5e-4)
     report.check_fraction(

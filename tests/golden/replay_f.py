@@ -156,9 +156,7 @@ def replay_step2(fixture, report):
   ):
     report.check(name, terms[ours], fixture[name], 1e-4)
   report.check('proj_im', projected, channels_last(fixture['proj_im']), 1e-3)
-  offsets = step2_projection.latent_offsets(
-    params, networks, images, origin, frozen, settings
-  )
+  offsets = step2_projection.latent_offsets(params, networks, images, origin, frozen, settings)
   report.check('latent', offsets + instance.latent[None], fixture['latent'], 1e-3)
   (tap,) = grads['encoder']['taps']
   report.check('grad_of_output', tap[:count], fixture['grad_of_output_netEnc_call0'], 5e-3)
@@ -180,9 +178,7 @@ def replay_pseudo(fixture, report, settings):
     light,
     jnp.ones((*depth.shape, 1)),
   )
-  origin = step2_projection.Source(
-    None, factors, jnp.asarray(fixture['canon_normal'][0]), None
-  )
+  origin = step2_projection.Source(None, factors, jnp.asarray(fixture['canon_normal'][0]), None)
   draws = step2_projection.Draw(
     jnp.asarray(fixture['draw_view_samples']),
     jnp.stack([fixture['draw_light_dx'], fixture['draw_light_dy']], axis=-1),
