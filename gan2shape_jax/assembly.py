@@ -14,7 +14,7 @@ from gan2shape_jax.reconstruction import programs, setup
 from gan2shape_jax.reconstruction.driver import Plan
 from gan2shape_jax.reconstruction.state import Frozen, Networks, Settings
 from gan2shape_jax.weights import WeightsError, load_safetensors, load_stylegan2
-from gan2shape_jax.weights.files import compare_names, flatten
+from gan2shape_jax.weights.files import compare_names
 
 _MEAN_LATENT_SAMPLES = 4096
 
@@ -58,10 +58,13 @@ def assemble(config: ConfigDict) -> Assembly:
   frozen = load_frozen(config)
   modules = setup.build_modules(config, stylegan2.latent_size(frozen.generator))
   networks = setup.build_networks(modules)
-  params = setup.initial_params(modules, config.image_size, jax.random.key(config.seed))
-  trained = bool(config.networks.pretrained)
+  loaded, trained = {}, bool(config.networks.pretrained)
   if trained:
-    params = load_pretrained(locate(config.networks.pretrained, 'networks.safetensors'), params)
+    path = locate(config.networks.pretrained, 'networks.safetensors')
+    loaded = load_pretrained(path, setup.parameter_shapes(modules, config.image_size))
+  missing = [name for name in setup.NETWORKS if name not in loaded]
+  key = jax.random.key(config.seed)
+  params = loaded | setup.initial_params(modules, config.image_size, key, names=missing)
   return Assembly(
     settings,
     setup.plan_from_config(config, trained=trained),
@@ -114,26 +117,29 @@ def load_frozen(config: ConfigDict) -> Frozen:
   return Frozen(generator, discriminator, perceptual, mean, prior)
 
 
-def load_pretrained(path: pathlib.Path, initial: dict) -> dict:
-  """Starting parameters from a file; networks that it does not hold keep their initial ones.
+def load_pretrained(path: pathlib.Path, expected: dict) -> dict:
+  """Starting parameters from a file.
 
   Args:
-    path: a safetensors file of the networks' parameters by name.
-    initial: parameters of all five networks, for the shapes.
+    path: a safetensors file of some networks' parameters by name.
+    expected: all five networks' parameters, or their shapes.
 
   Returns:
-    Parameters of all five networks.
+    Parameters of the networks that the file holds.
 
   Raises:
     WeightsError: the file is missing or damaged, or a network's names or shapes do not fit.
   """
   loaded = load_safetensors(path)
-  unknown = sorted(set(loaded) - set(initial))
+  unknown = sorted(set(loaded) - set(expected))
   if unknown or not loaded:
     raise WeightsError(
-      f'{path}: expected networks out of {", ".join(initial)}, found {", ".join(unknown) or "none"}'
+      f'{path}: expected networks out of {", ".join(expected)}, '
+      f'found {", ".join(unknown) or "none"}'
     )
-  shapes = lambda tree: {name: leaf.shape for name, leaf in flatten(tree).items()}
-  expected = {name: initial[name] for name in loaded}
-  compare_names(shapes(expected), shapes(loaded), path=path)
-  return initial | jax.tree.map(jnp.asarray, loaded)
+  shapes = lambda tree: {
+    jax.tree_util.keystr(where, simple=True, separator='/'): leaf.shape
+    for where, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+  compare_names(shapes({name: expected[name] for name in loaded}), shapes(loaded), path=path)
+  return jax.tree.map(jnp.asarray, loaded)

@@ -180,14 +180,23 @@ def build_networks(modules: dict) -> Networks:
   )
 
 
-def initial_params(modules: dict, image_size: int, key) -> dict:
-  """Parameters of the five networks from a random key, in one compilation."""
+def initial_params(modules: dict, image_size: int, key, *, names=NETWORKS) -> dict:
+  """Parameters of the named networks from a random key, in one compilation.
 
-  def init(key):
-    image = jnp.zeros((1, image_size, image_size, 3))
-    return {
-      name: modules[name].init(jax.random.fold_in(key, k), image)['params']
-      for k, name in enumerate(NETWORKS)
-    }
+  A network's parameters do not depend on which others are named.
+  """
+  return jax.jit(lambda key: _init(modules, image_size, key, names))(key)
 
-  return jax.jit(init)(key)
+
+def parameter_shapes(modules: dict, image_size: int) -> dict:
+  """Shapes and types of all parameters, without computing any."""
+  return jax.eval_shape(lambda: _init(modules, image_size, jax.random.key(0), NETWORKS))
+
+
+def _init(modules, image_size, key, names):
+  image = jnp.zeros((1, image_size, image_size, 3))
+  return {
+    name: modules[name].init(jax.random.fold_in(key, k), image)['params']
+    for k, name in enumerate(NETWORKS)
+    if name in names
+  }
