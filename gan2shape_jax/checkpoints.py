@@ -12,8 +12,10 @@ once beside the steps, not with each.
 
 import contextlib
 import logging
+import os
 import pathlib
 import shutil
+import tempfile
 from typing import Any
 
 import jax
@@ -21,6 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 _SCALARS = (bool, int, float, str)
+_MARGIN = 1 << 16  # bytes that a checkpoint needs beside its arrays
 
 
 class CheckpointError(RuntimeError):
@@ -139,6 +142,7 @@ class Checkpoints:
     if arrays:
       items['arrays'] = ocp.args.StandardSave(arrays)
     with self._explained('save', path), _checkpointer() as checkpointer:
+      _reserve(self.folder, sum(array.nbytes for array in arrays.values()))
       checkpointer.save(path, args=ocp.args.Composite(**items), force=True)
 
   def _read(self, part, number, like):
@@ -178,6 +182,16 @@ def _checkpointer():
       yield checkpointer
   finally:
     chatter.setLevel(level)
+
+
+def _reserve(folder, size):
+  """Fails at once where the disk cannot take so many bytes.
+
+  Later it would fail in Orbax's threads, each of which would print its own traceback.
+  """
+  with tempfile.TemporaryFile(dir=folder) as file:
+    if hasattr(os, 'posix_fallocate'):
+      os.posix_fallocate(file.fileno(), 0, size + _MARGIN)
 
 
 def _sweep(folder):
