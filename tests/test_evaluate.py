@@ -46,6 +46,7 @@ def test_baselines_from_the_command_line(tmp_path):
     'ellipsoid 0.95 to 1.03 (config.prior)',
     'ellipsoid 0.97 to 1.03',
     "start: config.prior, picture's mask",
+    'initial networks',
   ]
   # Within what four heads vary of the figures of twenty.
   for name, side, mad in (
