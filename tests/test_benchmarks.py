@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import steps
+from configs import heads
 from gan2shape_jax import assembly
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.reconstruction import programs, setup
