@@ -31,8 +31,8 @@ def arguments(*given) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-  """This process's environment with one device instead of several simulated ones."""
-  return os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ''}
+  """This process's environment: one device instead of several simulated ones, this checkout."""
+  return os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '', 'PYTHONPATH': str(ROOT)}
 
 
 def call(*given, prefix=(), timeout=600) -> subprocess.CompletedProcess:
