@@ -20,7 +20,7 @@ over), and writes one table into the folder: evaluation.csv and evaluation.md. I
 import csv
 import io
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from absl import flags
@@ -39,13 +39,20 @@ _NOTE = (
 )
 
 
-def evaluate_all(config: ConfigDict, workdir, *, baselines_only: bool = False) -> list[dict]:
+def evaluate_all(
+  config: ConfigDict,
+  workdir,
+  *,
+  baselines_only: bool = False,
+  stop: Callable[[], bool] = lambda: False,
+) -> list[dict]:
   """Measures baselines, trained starting networks and the reconstruction.
 
   Args:
     config: a whole configuration, whose pictures have true depth.
     workdir: folder of the reconstruction.
     baselines_only: leave the reconstruction out.
+    stop: tells whether to stop; the reconstruction then raises `workdir.Preempted`, saved.
 
   Returns:
     Rows of the table: name, side_x100, side_x100_std, mad, mad_std, n.
@@ -64,7 +71,7 @@ def evaluate_all(config: ConfigDict, workdir, *, baselines_only: bool = False) -
   if config.networks.pretrained:
     rows.append(_summary('initial networks', initial_metrics(config, pictures)))
   if not baselines_only:
-    rows.append(_summary('reconstruction', collection.reconstruct_all(config, workdir)))
+    rows.append(_summary('reconstruction', collection.reconstruct_all(config, workdir, stop=stop)))
   return rows
 
 
@@ -234,9 +241,9 @@ def _region(picture):
   return (picture.depth < picture.depth.max()).astype(np.float32)
 
 
-def work(config: ConfigDict, workdir: str) -> str:
+def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
   """The command: measures, writes the table and returns it with the file's name."""
-  rows = evaluate_all(config, workdir, baselines_only=_BASELINES_ONLY.value)
+  rows = evaluate_all(config, workdir, baselines_only=_BASELINES_ONLY.value, stop=stop)
   write_table(workdir, rows)
   return f'{format_rows(rows)}\n\nwritten: {pathlib.Path(workdir) / "evaluation.md"}'
 

@@ -9,51 +9,55 @@ lights' prior. The same command continues an interrupted run.
 """
 
 import pathlib
-import sys
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
-from ml_collections import config_flags
+from absl import flags
+from ml_collections import ConfigDict
 
-from gan2shape_jax import data
+from gan2shape_jax import artefacts, data
 from gan2shape_jax.assembly import load_frozen
-from gan2shape_jax.checkpoints import CheckpointError, Checkpoints
+from gan2shape_jax.checkpoints import Checkpoints
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.progress import Progress
 from gan2shape_jax.reconstruction import joint, priors, setup
 from gan2shape_jax.reconstruction.state import FitState
-from gan2shape_jax.weights import WeightsError, save_safetensors
+from gan2shape_jax.weights import save_safetensors
+from gan2shape_jax.workdir import FitError, Preempted, check_workdir
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-KEPT = ('depth', 'albedo', 'view', 'light')
-
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', str(ROOT / 'configs' / 'heads.py'), 'configuration file, or file:variant'
-)
-_WORKDIR = flags.DEFINE_string('workdir', 'runs/heads_pretrain', 'folder for the results')
 _EVERY = flags.DEFINE_integer('checkpoint_every', 250, 'iterations between checkpoints')
 _DTYPE = flags.DEFINE_enum('dtype', 'float16', ['float16', 'float32'], 'of the written weights')
-_NETWORKS = flags.DEFINE_list('networks', list(KEPT), 'networks written to the file')
 
 
-def pretrain(config, workdir: pathlib.Path, *, every: int, networks_kept, dtype) -> pathlib.Path:
+def pretrain(
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  *,
+  every: int,
+  dtype: str,
+  stop: Callable[[], bool] = lambda: False,
+) -> pathlib.Path:
   """Runs joint training and writes the networks.
 
   Args:
     config: a whole configuration; `config.joint` sets the training.
     workdir: folder for checkpoints and result.
     every: iterations between checkpoints.
-    networks_kept: names of the networks written.
     dtype: of the written weights.
+    stop: tells whether to save and stop.
 
   Returns:
     The path of the written file.
 
   Raises:
-    DataError, WeightsError, CheckpointError: one line that names the file.
+    ArtefactError, CheckpointError, DataError, FitError, SettingsError, WeightsError: one line that
+      names the file or the setting.
+    Preempted: `stop` said so; a checkpoint was written.
   """
+  setup.check_config(config)
+  claim = check_workdir(workdir, config)
   settings = setup.settings_from_config(config)
   own = config.joint
   of_joint = joint.JointSettings(
@@ -64,8 +68,9 @@ def pretrain(config, workdir: pathlib.Path, *, every: int, networks_kept, dtype)
   networks = setup.build_networks(modules)
   programs = joint.build(networks, settings, of_joint, config.image_size)
   key = jax.random.key(config.seed)
-  state = FitState(setup.initial_params(modules, config.image_size, key), None)
+  state = FitState(setup.initial_params(modules, config.image_size, key, names=joint.TRAINED), None)
 
+  artefacts.write_text(workdir / 'config.json', claim)
   checkpoints = Checkpoints(workdir / 'checkpoints', keep=1)
   total = own.prior_iterations + own.iterations
   done = checkpoints.latest() or 0
@@ -96,40 +101,35 @@ def pretrain(config, workdir: pathlib.Path, *, every: int, networks_kept, dtype)
         state, done - own.prior_iterations, target, frozen, iteration_key
       )
     done += 1
-    if progress.due() or done == total:
+    saves = done % every == 0 or done == total or stop()
+    if saves or progress.due():
       value = float(terms['total'])
       if not np.isfinite(value):
-        raise WeightsError(f'{workdir}: the loss is not finite at iteration {done}')
+        raise FitError(f'{workdir}: iteration {done}: the loss is not finite, expected a number')
+    if progress.due():
       progress.update(done, ('prior fit', 'joint')[phase(done - 1)], value)
-    if done % every == 0 or done == total:
+    if saves:
       checkpoints.save(done, {'state': jax.tree.leaves(state)})
+    if stop() and done < total:
+      raise Preempted(f'{workdir}: stopped by SIGTERM at iteration {done}; saved')
   progress.close()
   path = workdir / 'networks.safetensors'
   kept = {
-    name: jax.tree.map(lambda x: np.asarray(x, dtype), state.params[name]) for name in networks_kept
+    name: jax.tree.map(lambda x: np.asarray(x, dtype), state.params[name]) for name in joint.TRAINED
   }
   save_safetensors(path, kept, {'iterations': str(own.iterations), 'seed': str(config.seed)})
   return path
 
 
-def main(argv):
-  """Trains and tells where the networks are."""
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown argument {argv[1]!r}: settings are given as --config.NAME=VALUE')
-  try:
-    path = pretrain(
-      _CONFIG.value,
-      pathlib.Path(_WORKDIR.value),
-      every=_EVERY.value,
-      networks_kept=_NETWORKS.value,
-      dtype=_DTYPE.value,
-    )
-  except (CheckpointError, WeightsError, data.DataError) as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 1
-  print(f'networks: {path}')
-  return 0
+def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
+  """The command: trains and tells where the networks are."""
+  folder = pathlib.Path(workdir)
+  return f'networks: {pretrain(config, folder, every=_EVERY.value, dtype=_DTYPE.value, stop=stop)}'
 
 
 if __name__ == '__main__':
-  app.run(main)
+  import command
+
+  flags.adopt_module_key_flags(command)  # --help shows them
+  flags.FLAGS.set_default('workdir', 'runs/heads_pretrain')
+  command.launch(work)

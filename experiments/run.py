@@ -9,135 +9,24 @@ explained in gan2shape_jax/config.py. The same command continues an interrupted 
 a run within seconds, saved.
 """
 
-import os
 import pathlib
-import re
-import signal
-import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-_DEFAULT = str(ROOT / 'configs' / 'heads.py')
-
-# Without a default: with one, the flags beside it are parsed here, beyond the reach of `parse`.
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'configuration file, or file:variant; configs/heads.py where none is given'
-)
-_WORKDIR = flags.DEFINE_string('workdir', 'runs/heads', 'folder for the results')
-_CACHE = flags.DEFINE_string(
-  'compilation_cache',
-  '~/.cache/gan2shape_jax',
-  "folder for compiled programs, reused by later runs; '' for none",
-)
-_GRACE = 10.0  # seconds between SIGTERM and the end, whatever is going on
+from absl import flags
+from ml_collections import ConfigDict
 
 
-def main(argv: Sequence[str]) -> int:
-  """Runs the reconstruction and prints the table of metrics; returns the exit code."""
-  if len(argv) > 1:
-    return _failed(
-      f'unknown argument {argv[1]!r}: settings are given as --config.NAME=VALUE', code=2
-    )
-  logging.set_verbosity(logging.WARNING)
-  stop = watch_for_termination()
-  import jax
+def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
+  """The command: reconstructs what a configuration names and returns the table of metrics."""
+  from gan2shape_jax import collection, evaluation
 
-  if _CACHE.value:
-    jax.config.update('jax_compilation_cache_dir', os.path.expanduser(_CACHE.value))
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
-  return run(_CONFIG.value, _WORKDIR.value, stop)
-
-
-def run(config: ConfigDict, workdir: str, stop: Callable[[], bool] = lambda: False) -> int:
-  """Reconstructs what a configuration names and prints the table, or one line about a failure."""
-  from gan2shape_jax import artefacts, checkpoints, collection, data, evaluation, weights
-  from gan2shape_jax.reconstruction import setup
-
-  known = (
-    artefacts.ArtefactError,
-    checkpoints.CheckpointError,
-    collection.FitError,
-    data.DataError,
-    setup.SettingsError,
-    weights.WeightsError,
-  )
-  try:
-    rows = collection.reconstruct_all(config, workdir, stop=stop)
-  except collection.Preempted as error:
-    print(f'{error}; the same command goes on from there', file=sys.stderr)
-    return 0
-  except known as error:
-    return _failed(error)
-  except KeyboardInterrupt:
-    return _failed('interrupted: the same command goes on from the last checkpoint', code=130)
-  print(evaluation.format_table(rows))
-  print(f'\nresults: {pathlib.Path(workdir) / "index.html"}')
-  return 0
-
-
-def watch_for_termination() -> Callable[[], bool]:
-  """Returns a function that tells whether SIGTERM has come.
-
-  Python sees a signal only between its own steps, not while a program is being compiled. So a
-  thread is woken beside, and ends the process if that takes too long: everything on disk is whole
-  at any time, and compiling follows a checkpoint, so nothing is lost.
-  """
-  received = threading.Event()
-  signal.signal(signal.SIGTERM, lambda *_: received.set())
-  read, write = os.pipe()
-  os.set_blocking(write, False)
-  signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-
-  def wait():
-    while signal.SIGTERM not in os.read(read, 1):
-      pass
-    threading.Event().wait(_GRACE)
-    print('stopped: the same command goes on from the last checkpoint', file=sys.stderr, flush=True)
-    os._exit(0)
-
-  threading.Thread(target=wait, daemon=True).start()
-  return received.is_set
-
-
-def parse(argv: Sequence[str]) -> list[str]:
-  """Reads the flags; what is wrong with them ends the process with one line."""
-  given = [a for a in argv if re.match(r'--?config(=|$)', a)]
-  if not given:
-    given = [f'--config={_DEFAULT}']
-    argv = [*argv[:1], *given, *argv[1:]]
-  try:
-    rest = flags.FLAGS(argv)
-    _ = _CONFIG.value.seed  # a file that could not be loaded is told at its first use
-  except Exception as error:  # whatever a configuration file raises
-    name = re.sub(r"""^["']+|["'].*$""", '', str(error.args[0] if error.args else error))
-    flag = next((a for a in argv if re.search(rf'[.]{re.escape(name)}(=|$)', a)), None)
-    if flag and isinstance(error, AttributeError | KeyError):
-      message = f'{flag}: there is no setting {name!r} (gan2shape_jax/config.py)'
-    else:
-      message = _reason(f'{type(error).__name__}: {error}', given[0])
-    sys.exit(_failed(message, code=2))
-  return rest
-
-
-def _reason(text, given):
-  """One line out of an error of flags or of a configuration file."""
-  lines = [line.strip() for line in text.splitlines() if line.strip()]
-  errors = [line for line in lines if re.match(r'\w*Error: |\[Errno \d+\]', line)]
-  flagged = [line for line in lines if 'flag' in line.lower()]
-  if len(lines) == 1 and flagged:
-    return re.sub(r'^\w+: ', '', lines[0])
-  return f'{given}: {re.sub(r"^(ValueError|OSError): ", "", (errors or lines)[-1])}'
-
-
-def _failed(message, code=1):
-  print(f'error: {message}', file=sys.stderr)
-  return code
+  rows = collection.reconstruct_all(config, workdir, stop=stop)
+  page = pathlib.Path(workdir) / 'index.html'
+  return f'{evaluation.format_table(rows)}\n\nresults: {page}'
 
 
 if __name__ == '__main__':
-  app.run(main, flags_parser=parse)
+  import command
+
+  flags.adopt_module_key_flags(command)  # --help shows them
+  command.launch(work)

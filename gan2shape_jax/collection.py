@@ -1,8 +1,6 @@
 """Reconstructs a collection of pictures into a folder: resumable, one picture after another."""
 
-import json
 import pathlib
-import tempfile
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +11,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax import artefacts, data, evaluation
-from gan2shape_jax.artefacts import files
 from gan2shape_jax.artefacts.events import Events
 from gan2shape_jax.assembly import Assembly, assemble
 from gan2shape_jax.checkpoints import Checkpoints
@@ -23,18 +20,10 @@ from gan2shape_jax.models import stylegan2
 from gan2shape_jax.progress import Progress, Stopwatch
 from gan2shape_jax.reconstruction import driver, inversion, priors, setup
 from gan2shape_jax.reconstruction.state import FitState, Instance, Projections
+from gan2shape_jax.workdir import FitError, Preempted, check_workdir, read_json
 
 _STEP_NAMES = ('prior fit', 'step 1', 'step 2', 'step 3')
 _DONE = 'timing.json'  # written last of all: the picture is done
-_FREE = ('checkpoint.', 'data.num ')  # settings that may change between runs into one folder
-
-
-class FitError(RuntimeError):
-  """A reconstruction went wrong; the message is one line that names the picture and the step."""
-
-
-class Preempted(RuntimeError):  # noqa: N818, no error
-  """The caller asked to stop; everything up to here is saved."""
 
 
 class _Run(NamedTuple):
@@ -76,7 +65,7 @@ def reconstruct_all(
   for number in waiting:  # a damaged file is told before hours of work, not after
     picture = pictures[number]
     latents[picture.path] = None if picture.latent is None else picture.latent.shape
-  text = _check_workdir(workdir, config)
+  text = check_workdir(workdir, config)
   if waiting:
     clock = Stopwatch()
     with clock.part('load'):
@@ -133,64 +122,8 @@ def _is_current(workdir, names):
 
 
 def _row(name, folder):
-  metrics, seconds = _read_json(folder / 'metrics.json'), _read_json(folder / _DONE)
+  metrics, seconds = read_json(folder / 'metrics.json'), read_json(folder / _DONE)
   return {'name': name} | metrics | {'seconds': round(sum(seconds.values()), 1)}
-
-
-def _read_json(path):
-  try:
-    content = json.loads(path.read_text(encoding='utf-8'))
-  except (OSError, ValueError) as error:
-    raise artefacts.ArtefactError(f'cannot read {path}: expected JSON ({error})') from error
-  if not isinstance(content, dict):
-    raise artefacts.ArtefactError(f'cannot read {path}: expected a table, found another JSON value')
-  return content
-
-
-def _check_workdir(workdir: pathlib.Path, config: ConfigDict) -> str:
-  """Makes the folder, and checks that it can be written and belongs to no other run.
-
-  Returns:
-    The content of its `config.json`.
-
-  Raises:
-    ArtefactError: the folder cannot be made, written or read.
-    FitError: the folder belongs to a run with other settings.
-  """
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=workdir):
-      pass
-    files.sweep(workdir)
-    for leftover in workdir.glob('.metrics.csv.*'):
-      leftover.unlink(missing_ok=True)
-  except OSError as error:
-    reason = error.strerror or error
-    raise artefacts.ArtefactError(
-      f'cannot write {workdir}: {reason} (expected a folder for the results)'
-    ) from error
-  path = workdir / 'config.json'
-  text = json.dumps(json.loads(config.to_json_best_effort()), indent=2, sort_keys=True)
-  if path.exists():
-    changed = _differences(_read_json(path), json.loads(text))
-    changed = [line for line in changed if not line.startswith(_FREE)]
-    if changed:
-      raise FitError(
-        f'{path}: this folder holds a run with other settings ({"; ".join(changed[:5])}): choose '
-        'another --workdir, or the settings of that run'
-      )
-  return text
-
-
-def _differences(old, new, prefix=''):
-  changed = []
-  for key in sorted(set(old) | set(new)):
-    a, b = old.get(key), new.get(key)
-    if isinstance(a, dict) and isinstance(b, dict):
-      changed += _differences(a, b, f'{prefix}{key}.')
-    elif a != b:
-      changed.append(f'{prefix}{key} {a!r} there, {b!r} here')
-  return changed
 
 
 def find_latents(run: _Run, picture, folder: pathlib.Path, progress: Progress):

@@ -73,7 +73,7 @@ def test_pictures_without_true_depth_are_one_line(tmp_path):
 
 def test_the_reconstruction_comes_last(config, tmp_path, monkeypatch):
   rows = [{'side_x100': 1.0, 'mad': 10.0}, {'side_x100': 2.0, 'mad': 20.0}, {'side_x100': None}]
-  monkeypatch.setattr(collection, 'reconstruct_all', lambda *_: rows)
+  monkeypatch.setattr(collection, 'reconstruct_all', lambda *_, **__: rows)
   table = evaluate.evaluate_all(config, tmp_path)
   assert table[-1] == {
     'name': 'reconstruction',

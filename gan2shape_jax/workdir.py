@@ -1,0 +1,77 @@
+"""The folder of a run: it can be written, and belongs to one configuration."""
+
+import json
+import pathlib
+import tempfile
+
+from ml_collections import ConfigDict
+
+from gan2shape_jax import artefacts
+from gan2shape_jax.artefacts import files
+
+_FREE = ('checkpoint.', 'data.num ')  # settings that may change between runs into one folder
+
+
+class FitError(RuntimeError):
+  """A reconstruction went wrong; the message is one line that names the picture and the step."""
+
+
+class Preempted(RuntimeError):  # noqa: N818, no error
+  """The caller asked to stop; everything up to here is saved."""
+
+
+def read_json(path: pathlib.Path) -> dict:
+  """A JSON table; raises `ArtefactError` where the file holds none."""
+  try:
+    content = json.loads(path.read_text(encoding='utf-8'))
+  except (OSError, ValueError) as error:
+    raise artefacts.ArtefactError(f'cannot read {path}: expected JSON ({error})') from error
+  if not isinstance(content, dict):
+    raise artefacts.ArtefactError(f'cannot read {path}: expected a table, found another JSON value')
+  return content
+
+
+def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> str:
+  """Makes the folder, and checks that it can be written and belongs to no other run.
+
+  Returns:
+    The content of its `config.json`.
+
+  Raises:
+    ArtefactError: the folder cannot be made, written or read.
+    FitError: the folder belongs to a run with other settings.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=workdir):
+      pass
+    files.sweep(workdir)
+    for leftover in workdir.glob('.metrics.csv.*'):
+      leftover.unlink(missing_ok=True)
+  except OSError as error:
+    reason = error.strerror or error
+    raise artefacts.ArtefactError(
+      f'cannot write {workdir}: {reason} (expected a folder for the results)'
+    ) from error
+  path = workdir / 'config.json'
+  text = json.dumps(json.loads(config.to_json_best_effort()), indent=2, sort_keys=True)
+  if path.exists():
+    changed = _differences(read_json(path), json.loads(text))
+    changed = [line for line in changed if not line.startswith(_FREE)]
+    if changed:
+      raise FitError(
+        f'{path}: this folder holds a run with other settings ({"; ".join(changed[:5])}): choose '
+        'another --workdir, or the settings of that run'
+      )
+  return text
+
+
+def _differences(old, new, prefix=''):
+  changed = []
+  for key in sorted(set(old) | set(new)):
+    a, b = old.get(key), new.get(key)
+    if isinstance(a, dict) and isinstance(b, dict):
+      changed += _differences(a, b, f'{prefix}{key}.')
+    elif a != b:
+      changed.append(f'{prefix}{key} {a!r} there, {b!r} here')
+  return changed

@@ -1,0 +1,51 @@
+"""Joint training: a killed run goes on, the shape is held at first, the file starts networks."""
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from configs import heads
+from experiments.pretrain import pretrain
+from gan2shape_jax.workdir import Preempted
+
+
+@pytest.fixture
+def config():
+  config = heads.get_config()
+  config.networks.width = 4
+  config.networks.bottleneck = 8
+  config.networks.encoder_width = 4
+  config.networks.pretrained = ''
+  config.joint.batch_size = 2
+  config.joint.prior_iterations = 2
+  config.joint.iterations = 4
+  config.joint.fixed_shape = 2
+  config.joint.ramp = 1
+  return config
+
+
+@pytest.fixture
+def compiled_once(tmp_path):
+  """Every call builds its programs anew; the persistent cache spares compiling them again."""
+  names = ('jax_compilation_cache_dir', 'jax_persistent_cache_min_compile_time_secs')
+  before = [getattr(jax.config, name) for name in names]
+  for name, value in zip(names, (str(tmp_path / 'cache'), 0.3), strict=True):
+    jax.config.update(name, value)
+  yield
+  for name, value in zip(names, before, strict=True):
+    jax.config.update(name, value)
+
+
+@pytest.mark.usefixtures('compiled_once')
+def test_a_stopped_training_goes_on_to_the_same_networks(config, tmp_path):
+  whole = load_file(pretrain(config, tmp_path / 'whole', every=100, dtype='float32'))
+  stops = iter([False] * 7 + [True] * 100)
+  with pytest.raises(Preempted, match='saved'):
+    pretrain(config, tmp_path / 'broken', every=2, dtype='float32', stop=lambda: next(stops))
+  assert not (tmp_path / 'broken' / 'networks.safetensors').exists()
+  broken = load_file(pretrain(config, tmp_path / 'broken', every=2, dtype='float32'))
+  assert whole.keys() == broken.keys()
+  assert all(np.array_equal(whole[name], broken[name]) for name in whole)
+  assert {name.split('/')[0] for name in whole} == {'depth', 'albedo', 'view', 'light'}
+  assert all(np.isfinite(array).all() for array in whole.values())
