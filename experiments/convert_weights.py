@@ -1,11 +1,16 @@
-"""Converts foreign weights to the safetensors files that this package reads.
+"""Converts foreign weights to the files that this package reads.
 
   python experiments/convert_weights.py --kind=stylegan2 IN.pt OUT.safetensors --dtype=float16
 
 Kinds and their input files:
-  stylegan2   IN: a PyTorch StyleGAN2 checkpoint {'g_ema', 'd'} with rosinality's names
+  stylegan2   IN: a PyTorch StyleGAN2 checkpoint {'g_ema', 'd'} with rosinality's names, or the
+              .pkl of NVIDIA's StyleGAN2: stylegan2-ada-pytorch and later, or TensorFlow
   lpips       IN1: VGG16 with torchvision's names, IN2: the LPIPS v0.1 heads lin0 .. lin4
   gan2shape   IN: the networks saved by the original GAN2Shape
+  unsup3d     IN: the networks saved by Unsup3d (its confidence network is left out)
+  prior       IN1: NAME_view_mvn.pth, IN2: NAME_light_mvn.pth of GAN2Shape; OUT is an .npz
+  bisenet     IN: the face parser BiSeNet (ResNet-18, 19 classes)
+  pspnet      IN: the scene parser PSPNet (ResNet-50; 21 classes of VOC, 150 of ADE20K)
 
 PyTorch is not needed, and no code from the files is run. The script needs the package installed
 (`pip install -e .`); without, run it from the repository's root as
@@ -21,9 +26,9 @@ import ml_dtypes
 import numpy as np
 from absl import app, flags
 
-from gan2shape_jax import weights
-from gan2shape_jax.models import discriminator, stylegan2
-from gan2shape_jax.weights import autoencoder, files, perceptual
+from gan2shape_jax import data, weights
+from gan2shape_jax.models import discriminator, parsing_networks, stylegan2
+from gan2shape_jax.weights import autoencoder, files, parsing, perceptual
 
 _DTYPES = {
   'float32': np.dtype(np.float32),
@@ -33,8 +38,8 @@ _DTYPES = {
 
 
 def load_stylegan2(path: str) -> tuple[dict, str]:
-  """Reads a StyleGAN2: groups 'generator' and, where the file has one, 'discriminator'."""
-  generator, critic = weights.load_stylegan2(path)
+  """Reads a StyleGAN2: groups 'generator' and, where they are there, the other two."""
+  generator, critic, mean = weights.read_stylegan2(path)
   size = stylegan2.resolution(generator)
   widths = [
     f'{4 * 2**k}:{generator[f"block{4 * 2**k}"]["conv"]["bias"].size}'
@@ -46,6 +51,9 @@ def load_stylegan2(path: str) -> tuple[dict, str]:
     f'{_count(generator):,} parameters'
   )
   groups = {'generator': generator}
+  if mean is not None:
+    groups['mean_latent'] = mean
+    summary += '\nmean latent: the one kept in training'
   if critic is None:
     return groups, summary + '\ndiscriminator: none in the file'
   size = discriminator.discriminator_resolution(critic)
@@ -62,18 +70,50 @@ def load_lpips(vgg: str, heads: str) -> tuple[dict, str]:
 
 
 def load_gan2shape(path: str) -> tuple[dict, str]:
-  """Reads the networks that a file of the original has, each a group under its name here."""
-  state = _state(path)
-  present = {kind: key for kind, key in autoencoder.CHECKPOINT_KEYS.items() if key in state}
-  if not present:
-    keys = ', '.join(autoencoder.CHECKPOINT_KEYS.values())
-    raise weights.WeightsError(f'{path}: expected at least one of the networks {keys}')
-  groups = {
-    kind: autoencoder.network_from_state_dict(kind, state[key], path=f'{path}, {key}')
-    for kind, key in present.items()
-  }
-  return groups, '\n'.join(
-    f'{kind}: {_count(params):,} parameters' for kind, params in groups.items()
+  """Reads the networks that a file of GAN2Shape or Unsup3d has, each a group under its name."""
+  networks, others = autoencoder.networks_from_checkpoint(_state(path), path=path)
+  lines = [f'{kind}: {_count(params):,} parameters' for kind, params in networks.items()]
+  if others:
+    lines.append(f'not taken: {", ".join(others)}')
+  return networks, '\n'.join(lines)
+
+
+def load_unsup3d(path: str) -> tuple[dict, str]:
+  """Reads Unsup3d's networks for depth, albedo, view and light."""
+  networks, summary = load_gan2shape(path)
+  missing = [key for kind, key in autoencoder.UNSUP3D_KEYS.items() if kind not in networks]
+  if missing:
+    raise weights.WeightsError(
+      f'{path}: expected the networks of Unsup3d, missing {", ".join(missing)}'
+    )
+  return networks, summary.replace('netC', 'netC (the confidence network)')
+
+
+def load_prior(view: str, light: str) -> tuple[dict, str]:
+  """Reads the Gaussians of views and lights: the arrays of a prior."""
+  prior = data.read_mvn_files(view, light)._asdict()
+  return prior, ', '.join(f'{name} {list(array.shape)}' for name, array in prior.items())
+
+
+def load_bisenet(path: str) -> tuple[dict, str]:
+  """Reads BiSeNet: one group."""
+  return _load_parsing('bisenet', path)
+
+
+def load_pspnet(path: str) -> tuple[dict, str]:
+  """Reads PSPNet: one group."""
+  return _load_parsing('pspnet', path)
+
+
+def _load_parsing(kind, path):
+  params = parsing.load_parsing(path)
+  found, classes = parsing_networks.kind_of(params), parsing_networks.num_classes(params)
+  if found != kind:
+    raise weights.WeightsError(f'{path}: expected the arrays of {kind}, found those of {found}')
+  heads = ', '.join(parsing.TRAINING_HEADS[kind])
+  return params, (
+    f'{kind}: {classes} classes, {_count(params):,} parameters, batch norms folded in\n'
+    f'not taken, used in training only: {heads}'
   )
 
 
@@ -82,12 +122,17 @@ class Kind(NamedTuple):
 
   inputs: int
   load: Callable[..., tuple[Mapping, str]]
+  ending: str = '.safetensors'
 
 
 KINDS = {
   'stylegan2': Kind(1, load_stylegan2),
   'lpips': Kind(2, load_lpips),
   'gan2shape': Kind(1, load_gan2shape),
+  'unsup3d': Kind(1, load_unsup3d),
+  'prior': Kind(2, load_prior, '.npz'),
+  'bisenet': Kind(1, load_bisenet),
+  'pspnet': Kind(1, load_pspnet),
 }
 
 _KIND = flags.DEFINE_enum('kind', None, sorted(KINDS), 'What the input file holds.', required=True)
@@ -101,13 +146,16 @@ def main(arguments: Sequence[str]) -> int | None:
     wanted = f'{kind.inputs} input and 1 output'
     return _failed(f'expected {wanted}, got {len(arguments) - 1} file names (see --help)')
   *sources, target = arguments[1:]
-  if pathlib.Path(target).suffix != '.safetensors':
-    return _failed(f'{target}: the output must be named *.safetensors')
+  if pathlib.Path(target).suffix != kind.ending:
+    return _failed(f'{target}: the output must be named *{kind.ending}')
   try:
     groups, summary = kind.load(*sources)
     groups = _cast(groups, _DTYPES[_DTYPE.value])
-    size = weights.save_safetensors(target, groups, {'kind': _KIND.value})
-  except weights.WeightsError as error:
+    if kind.ending == '.npz':
+      size = _save_npz(target, groups)
+    else:
+      size = weights.save_safetensors(target, groups, {'kind': _KIND.value})
+  except (weights.WeightsError, data.DataError) as error:
     return _failed(error)
   print(summary)
   print(f'{target}: {_DTYPE.value}, {size:,} bytes')
@@ -120,6 +168,16 @@ def _state(path):
   if not isinstance(state, Mapping):
     raise weights.WeightsError(f'{path}: expected a dict, found a {type(state).__name__}')
   return state
+
+
+def _save_npz(path, arrays):
+  """Writes an archive of arrays; returns its size."""
+  try:
+    with open(path, 'wb') as file:
+      np.savez(file, **arrays)
+      return file.tell()
+  except OSError as error:
+    raise weights.WeightsError(f'cannot write {path}: {error.strerror or error}') from None
 
 
 def _cast(groups, dtype):

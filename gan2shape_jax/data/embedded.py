@@ -3,6 +3,7 @@
 import importlib.resources
 import os
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -69,8 +70,25 @@ def load_prior(path: str | os.PathLike) -> ViewLightPrior:
       covariance is not symmetric and positive definite.
   """
   path = locate(path, 'prior.npz')
+  return check_prior(read_arrays(path, tuple(_SHAPES)), path)
+
+
+def check_prior(given: Mapping[str, np.ndarray], path: str | os.PathLike) -> ViewLightPrior:
+  """Makes a prior of arrays that are Gaussians.
+
+  Args:
+    given: view_mean [6], view_cov [6, 6], light_mean [4] and light_cov [4, 4].
+    path: the file, for messages.
+
+  Returns:
+    A `ViewLightPrior` of float32 numpy arrays.
+
+  Raises:
+    DataError: a shape is wrong, a value is not finite, or a covariance is not symmetric and
+      positive definite.
+  """
   arrays = {}
-  for name, array in read_arrays(path, tuple(_SHAPES)).items():
+  for name, array in given.items():
     if array.shape != _SHAPES[name] or array.dtype.kind not in 'fiu':
       raise DataError(
         f'{path}: expected {name} {list(_SHAPES[name])} of numbers, '

@@ -1,4 +1,4 @@
-"""The five trained networks in the original's checkpoints, both ways.
+"""The five trained networks in the original's and Unsup3d's checkpoints, both ways.
 
 A checkpoint holds a state dict for each network under `netD`, `netA`, `netV`, `netL` and `netEnc`,
 with names that number the layers of a sequence (`network.0.weight`, ...) and arrays laid out
@@ -26,6 +26,9 @@ CHECKPOINT_KEYS = {
   'encoder': 'netEnc',
 }
 """Kind of network -> its key in the original's checkpoints."""
+
+UNSUP3D_KEYS = {kind: key for kind, key in CHECKPOINT_KEYS.items() if kind != 'encoder'}
+"""Those that Unsup3d's have too."""
 
 _CONV, _TRANSPOSED, _VECTOR = (2, 3, 1, 0), (2, 3, 0, 1), (0,)
 _LEVELS = range(4, 9)
@@ -147,6 +150,47 @@ def network_from_params(
   if kind == 'encoder':
     return networks.ResidualEncoder(out_channels, width)
   raise ValueError(f'unknown network {kind!r}; the networks are {", ".join(_ENTRIES)}')
+
+
+def networks_from_checkpoint(
+  content: Mapping, *, path: str = 'checkpoint'
+) -> tuple[dict[str, dict], list[str]]:
+  """Parameters of all networks that a checkpoint of GAN2Shape or Unsup3d has.
+
+  Args:
+    content: state dicts under the keys `CHECKPOINT_KEYS` names, or one flat dict with these keys
+      and a dot before each name; other entries are not looked at.
+    path: where it comes from, for messages.
+
+  Returns:
+    Kind of network -> parameters; and the keys of the other networks and entries.
+
+  Raises:
+    WeightsError: if there is none of the networks, names are missing or left over, or shapes do
+      not fit; all are listed.
+  """
+  states: dict = {}
+  for name, value in content.items():
+    key, dot, rest = str(name).removeprefix('module.').partition('.')
+    if isinstance(value, Mapping) or not dot:
+      states[name] = value
+    else:
+      states.setdefault(key, {})[rest] = value
+  networks = {
+    kind: network_from_state_dict(kind, _arrays(states[key], path, key), path=f'{path}, {key}')
+    for kind, key in CHECKPOINT_KEYS.items()
+    if key in states
+  }
+  if not networks:
+    keys = ', '.join(CHECKPOINT_KEYS.values())
+    raise WeightsError(f'{path}: expected at least one of the networks {keys}')
+  return networks, [str(key) for key in states if key not in CHECKPOINT_KEYS.values()]
+
+
+def _arrays(state, path, key):
+  if not isinstance(state, Mapping) or not all(isinstance(v, np.ndarray) for v in state.values()):
+    raise WeightsError(f'{path}: expected a dict of tensors under {key}')
+  return state
 
 
 def network_from_state_dict(

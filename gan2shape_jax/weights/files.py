@@ -132,6 +132,15 @@ def read_bytes(path: str | os.PathLike, count: int = -1) -> bytes:
     raise WeightsError(f'cannot read {path}: {error.strerror or error}') from None
 
 
+def is_safetensors(path: str | os.PathLike) -> bool:
+  """Whether a file is a safetensors file: they begin with a length and a JSON object.
+
+  Raises:
+    WeightsError: the file cannot be read.
+  """
+  return read_bytes(path, 9)[8:] == b'{'
+
+
 def compare_names(expected: Mapping, found: Mapping, *, path: str | os.PathLike):
   """Raises where two flat dicts differ in names or shapes.
 

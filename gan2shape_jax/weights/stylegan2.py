@@ -1,31 +1,80 @@
-"""StyleGAN2 checkpoints of the common PyTorch layout -> params of `gan2shape_jax.models`.
+"""StyleGAN2 files -> params of `gan2shape_jax.models`.
 
-The layout is rosinality's: state dicts `g_ema` (generator) and `d` (discriminator). Kernels are
-transposed to channels last and the equalised learning rate's factors multiplied in (1 / sqrt of
-the fan-in; the mapping network's multiplier 0.01), so that the params are plain weights.
+Converted here is the common PyTorch layout, rosinality's: state dicts `g_ema` (generator) and `d`
+(discriminator). Kernels are transposed to channels last and the equalised learning rate's factors
+multiplied in (1 / sqrt of the fan-in; the mapping network's multiplier 0.01), so that the params
+are plain weights. Others are converted in `nvidia` and told apart here.
 """
 
 import os
-import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from gan2shape_jax.weights import files
+from gan2shape_jax.weights import files, nvidia, nvidia_pickles, torch_files
+from gan2shape_jax.weights import stylegan2_arrays as arrays
 from gan2shape_jax.weights.files import WeightsError
 from gan2shape_jax.weights.stylegan2_shapes import discriminator_shapes, generator_shapes
-from gan2shape_jax.weights.torch_files import read_torch_file
 
 _MAPPING_MULTIPLIER = 0.01
-_FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+_GROUPS = ('generator', 'discriminator', 'mean_latent')
+
+
+class StyleGAN2(NamedTuple):
+  """What a file of a StyleGAN2 holds, as numpy arrays.
+
+  Attributes:
+    generator: params of `models.stylegan2`.
+    discriminator: params of `models.discriminator`, or None.
+    mean_latent: [w_dim] the mean latent kept in training, or None.
+  """
+
+  generator: dict
+  discriminator: dict | None
+  mean_latent: np.ndarray | None
+
+
+def read_stylegan2(path: str | os.PathLike, *, dtype=np.float32) -> StyleGAN2:
+  """Reads everything that a file of a StyleGAN2 holds.
+
+  Args:
+    path: one of these, told apart by content: a PyTorch checkpoint {'g_ema': ..., 'd': ...,
+      'latent_avg': ...} (other entries are not looked at), a network pickle of NVIDIA's PyTorch or
+      TensorFlow versions, or a safetensors file with the groups 'generator' and 'discriminator'
+      and an array 'mean_latent'. Only the generator must be there.
+    dtype: the type of the arrays returned; None keeps the file's.
+
+  Returns:
+    A `StyleGAN2`.
+
+  Raises:
+    WeightsError: one line: what is wrong with the file.
+  """
+  start = files.read_bytes(path, 16)
+  if len(start) > 8 and start[8:9] == b'{':  # safetensors begins with a length and a dict
+    groups = files.load_safetensors(path, dtype=dtype)
+    _check_groups(groups, path)
+  elif torch_files.is_torch_file(start):
+    groups = _groups_of_checkpoint(torch_files.read_torch_file(path), path)
+  elif start[:1] == b'\x80':  # a pickle
+    groups = nvidia.groups_from_pickle(
+      nvidia_pickles.read_nvidia_pickle(files.read_bytes(path), path=path), path=path
+    )
+  else:
+    raise WeightsError(
+      f"{path}: expected a StyleGAN2: a safetensors file, a PyTorch checkpoint or NVIDIA's pickle"
+    )
+  flat = files.flatten(groups)
+  groups = files.unflatten({k: files.cast_floating(array, dtype) for k, array in flat.items()})
+  return StyleGAN2(*(groups.get(name) for name in _GROUPS))
 
 
 def load_stylegan2(path: str | os.PathLike, *, dtype=np.float32) -> tuple[dict, dict | None]:
   """Loads a generator and, where the file has one, its discriminator.
 
   Args:
-    path: a PyTorch checkpoint {'g_ema': ..., 'd': ...} (other entries are not looked at), or a
-      safetensors file with the groups 'generator' and 'discriminator', told apart by content.
+    path: a file as for `read_stylegan2`.
     dtype: the type of the arrays returned; None keeps the file's.
 
   Returns:
@@ -35,23 +84,22 @@ def load_stylegan2(path: str | os.PathLike, *, dtype=np.float32) -> tuple[dict, 
   Raises:
     WeightsError: one line: what is wrong with the file.
   """
-  if _is_torch_file(path):
-    content = read_torch_file(path)
-    if not isinstance(content, Mapping) or not isinstance(content.get('g_ema'), Mapping):
-      raise WeightsError(f"{path}: expected a checkpoint with a state dict 'g_ema'")
-    generator = generator_from_state_dict(content['g_ema'], path=path)
-    discriminator = None
-    if isinstance(content.get('d'), Mapping):
-      discriminator = discriminator_from_state_dict(content['d'], path=path)
-    return _cast(generator, dtype), _cast(discriminator, dtype)
-  groups = files.load_safetensors(path, dtype=dtype)
-  if 'generator' not in groups or set(groups) - {'generator', 'discriminator'}:
-    raise WeightsError(f"{path}: expected the groups 'generator' and 'discriminator'")
-  generator, discriminator = groups['generator'], groups.get('discriminator')
-  _compare_params(generator, generator_shapes, path)
-  if discriminator is not None:
-    _compare_params(discriminator, discriminator_shapes, path)
-  return generator, discriminator
+  return read_stylegan2(path, dtype=dtype)[:2]
+
+
+def load_mean_latent(path: str | os.PathLike) -> np.ndarray | None:
+  """The mean latent that a file of a StyleGAN2 keeps.
+
+  Args:
+    path: a file as for `read_stylegan2`, which reads it along with the rest.
+
+  Returns:
+    [w_dim] float32, or None where the file has none.
+
+  Raises:
+    WeightsError: one line: what is wrong with the file.
+  """
+  return read_stylegan2(path).mean_latent
 
 
 def generator_from_state_dict(
@@ -70,30 +118,30 @@ def generator_from_state_dict(
     WeightsError: names are missing or unknown, or shapes do not fit each other.
   """
   state = {name: np.asarray(array) for name, array in state.items()}
-  depth = _count(state, r'style\.(\d+)\.')
-  ups = (_count(state, r'convs\.(\d+)\.') + 1) // 2
+  depth = arrays.count(state, r'style\.(\d+)\.')
+  ups = (arrays.count(state, r'convs\.(\d+)\.') + 1) // 2
   files.compare_names(_generator_names(depth, ups), state, path=path)
   _check_filters(state, ups, path)
 
   def style(name):
     return {
-      'kernel': _dense(state, f'{name}.modulation.weight', path),
+      'kernel': arrays.dense(state, f'{name}.modulation.weight', path),
       'bias': state[f'{name}.modulation.bias'],
     }
 
   def modulated(name, noise):
     return {
-      'kernel': _kernel(state, f'{name}.conv.weight', path, leading=1),
+      'kernel': arrays.kernel(state, f'{name}.conv.weight', path, leading=1),
       'bias': state[f'{name}.activate.bias'],
       'style': style(f'{name}.conv'),
-      'noise': _map(state, f'noises.noise_{noise}', path),
-      'noise_strength': _array(state, f'{name}.noise.weight', 0, path, leading=1),
+      'noise': arrays.feature_map(state, f'noises.noise_{noise}', path),
+      'noise_strength': arrays.array(state, f'{name}.noise.weight', 0, path, leading=1),
     }
 
   def to_rgb(name):
-    kernel = _kernel(state, f'{name}.conv.weight', path, leading=1)
+    kernel = arrays.kernel(state, f'{name}.conv.weight', path, leading=1)
     return {
-      'kernel': _flat(kernel),
+      'kernel': arrays.flat(kernel),
       'bias': state[f'{name}.bias'].reshape(-1),
       'style': style(f'{name}.conv'),
     }
@@ -101,12 +149,12 @@ def generator_from_state_dict(
   params = {
     'mapping': {
       f'layer{k}': {
-        'kernel': _dense(state, f'style.{k}.weight', path) * np.float32(_MAPPING_MULTIPLIER),
+        'kernel': arrays.dense(state, f'style.{k}.weight', path) * np.float32(_MAPPING_MULTIPLIER),
         'bias': state[f'style.{k}.bias'] * np.float32(_MAPPING_MULTIPLIER),
       }
       for k in range(1, depth + 1)
     },
-    'constant': _map(state, 'input.input', path),
+    'constant': arrays.feature_map(state, 'input.input', path),
     'block4': {'conv': modulated('conv1', 0), 'to_rgb': to_rgb('to_rgb1')},
   }
   for k in range(ups):
@@ -115,7 +163,7 @@ def generator_from_state_dict(
       'conv': modulated(f'convs.{2 * k + 1}', 2 * k + 2),
       'to_rgb': to_rgb(f'to_rgbs.{k}'),
     }
-  _compare_params(params, generator_shapes, path)
+  arrays.compare_params(params, generator_shapes, path)
   return params
 
 
@@ -135,18 +183,18 @@ def discriminator_from_state_dict(
     WeightsError: names are missing or unknown, or shapes do not fit each other.
   """
   state = {name: np.asarray(array) for name, array in state.items()}
-  blocks = _count(state, r'convs\.(\d+)\.(?:conv|skip)')
+  blocks = arrays.count(state, r'convs\.(\d+)\.(?:conv|skip)')
   files.compare_names(_discriminator_names(blocks), state, path=path)
   for k in range(1, blocks + 1):
     for name in (f'convs.{k}.conv2.0.kernel', f'convs.{k}.skip.0.kernel'):
-      _check_filter(name, state[name], 1, path)
+      arrays.check_filter(name, state[name], 1, path)
 
   def convolution(weight, bias):
-    return {'kernel': _kernel(state, weight + '.weight', path), 'bias': state[bias + '.bias']}
+    return {'kernel': arrays.kernel(state, weight + '.weight', path), 'bias': state[bias + '.bias']}
 
   def product(name):
-    kernel = _kernel(state, name + '.weight', path)
-    return _flat(kernel)
+    kernel = arrays.kernel(state, name + '.weight', path)
+    return arrays.flat(kernel)
 
   params = {
     'from_rgb': {'kernel': product('convs.0.0'), 'bias': state['convs.0.1.bias']},
@@ -158,45 +206,40 @@ def discriminator_from_state_dict(
       'conv2': convolution(f'convs.{k}.conv2.1', f'convs.{k}.conv2.2'),
       'skip': {'kernel': product(f'convs.{k}.skip.1')},
     }
-  first = _dense(state, 'final_linear.0.weight', path)  # its inputs are ordered C, 4, 4
   width = params['final_conv']['kernel'].shape[-1]
-  if first.shape[0] != 16 * width:
-    raise WeightsError(f'{path}: final_linear.0.weight has {first.shape[0]} inputs, not 16x{width}')
   params['final_linear1'] = {
-    'kernel': np.moveaxis(first.reshape(width, 4, 4, -1), 0, 2),
+    'kernel': arrays.dense_of_map(state, 'final_linear.0.weight', width, path),
     'bias': state['final_linear.0.bias'],
   }
   params['final_linear2'] = {
-    'kernel': _dense(state, 'final_linear.1.weight', path),
+    'kernel': arrays.dense(state, 'final_linear.1.weight', path),
     'bias': state['final_linear.1.bias'],
   }
-  _compare_params(params, discriminator_shapes, path)
+  arrays.compare_params(params, discriminator_shapes, path)
   return params
 
 
-def _is_torch_file(path):
-  """A zip archive or a pickle begins such a file; safetensors begins with a length."""
-  start = files.read_bytes(path, 16)
-  looks_like_safetensors = len(start) > 8 and start[8:9] == b'{'
-  return not looks_like_safetensors
+def _groups_of_checkpoint(content, path):
+  """The groups of a checkpoint with rosinality's names."""
+  if not isinstance(content, Mapping) or not isinstance(content.get('g_ema'), Mapping):
+    raise WeightsError(f"{path}: expected a checkpoint with a state dict 'g_ema'")
+  groups = {'generator': generator_from_state_dict(content['g_ema'], path=path)}
+  if isinstance(content.get('d'), Mapping):
+    groups['discriminator'] = discriminator_from_state_dict(content['d'], path=path)
+  if isinstance(content.get('latent_avg'), np.ndarray):
+    groups['mean_latent'] = content['latent_avg'].reshape(-1)
+    arrays.check_mean_latent(groups, path)
+  return groups
 
 
-def _cast(params, dtype):
-  if params is None:
-    return None
-  flat = files.flatten(params)
-  return files.unflatten({name: files.cast_floating(array, dtype) for name, array in flat.items()})
-
-
-def _count(state, pattern):
-  """How many numbers the names that begin like the pattern hold."""
-  return len({match[1] for match in map(re.compile(pattern).match, state) if match})
-
-
-def _compare_params(params, shapes, path):
-  """Compares converted or loaded params with the shapes that their own widths imply."""
-  found = files.flatten(params)
-  files.compare_names(shapes(found, path), found, path=path)
+def _check_groups(groups, path):
+  """Compares the groups of a safetensors file with what a StyleGAN2 has."""
+  if not isinstance(groups.get('generator'), Mapping) or set(groups) - set(_GROUPS):
+    raise WeightsError(f"{path}: expected the groups 'generator' and 'discriminator'")
+  arrays.compare_params(groups['generator'], generator_shapes, path)
+  if 'discriminator' in groups:
+    arrays.compare_params(groups['discriminator'], discriminator_shapes, path)
+  arrays.check_mean_latent(groups, path)
 
 
 def _generator_names(depth, ups):
@@ -227,44 +270,4 @@ def _discriminator_names(blocks):
 def _check_filters(state, ups, path):
   for k in range(ups):
     for name in (f'convs.{2 * k}.conv.blur.kernel', f'to_rgbs.{k}.upsample.kernel'):
-      _check_filter(name, state[name], 4, path)
-
-
-def _check_filter(name, kernel, gain, path):
-  """The models have the filter built in, so a file with another must be refused."""
-  if kernel.shape != _FILTER.shape or not np.allclose(kernel, gain * _FILTER, atol=1e-3):
-    raise WeightsError(f'{path}: {name} is not the [1, 3, 3, 1] filter that is supported')
-
-
-def _map(state, name, path):
-  """[1, C, H, W] -> [H, W, C]."""
-  return np.moveaxis(_array(state, name, 3, path, leading=1), 0, -1)
-
-
-def _kernel(state, name, path, *, leading=0):
-  """[O, I, KH, KW] (after `leading` axes of size 1) -> [KH, KW, I, O] / sqrt(fan-in)."""
-  array = _array(state, name, 4, path, leading=leading)
-  fan_in = array.shape[1] * array.shape[2] * array.shape[3]
-  return array.transpose(2, 3, 1, 0) * np.float32(fan_in**-0.5)
-
-
-def _flat(kernel):
-  """[1, 1, I, O] -> [I, O]; others are left for the comparison of shapes to report."""
-  return kernel[0, 0] if kernel.shape[:2] == (1, 1) else kernel
-
-
-def _dense(state, name, path):
-  """[O, I] -> [I, O] / sqrt(I)."""
-  array = _array(state, name, 2, path)
-  return array.T * np.float32(array.shape[1] ** -0.5)
-
-
-def _array(state, name, dimensions, path, *, leading=0):
-  """An array that must have `dimensions` axes after `leading` ones of size 1, without those."""
-  array = state[name]
-  if (
-    array.ndim != leading + dimensions or array.shape[:leading] != (1,) * leading or not array.size
-  ):
-    wanted = f'{leading} axes of size 1 and {dimensions} more'
-    raise WeightsError(f'{path}: {name} has shape {array.shape}, expected {wanted}')
-  return array.reshape(array.shape[leading:])
+      arrays.check_filter(name, state[name], 4, path)

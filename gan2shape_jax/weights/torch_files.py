@@ -32,12 +32,19 @@ _STORAGE_TYPES = {
   'ByteStorage': np.dtype(np.uint8),
   'BoolStorage': np.dtype(np.bool_),
 }
+_ZIP_START = b'PK\x03\x04'
+_LEGACY_START = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # the magic number's pickle
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 _EXPECTED = 'expected a PyTorch checkpoint'
 
 
-class _RefusedError(Exception):
+def is_torch_file(start: bytes) -> bool:
+  """Whether a file that begins with these (at least 15) bytes is of one of the two formats."""
+  return start.startswith((_ZIP_START, _LEGACY_START))
+
+
+class RefusedError(Exception):
   """Something in the file that a checkpoint of tensors does not contain."""
 
 
@@ -57,10 +64,10 @@ def read_torch_file(path: str | os.PathLike) -> dict:
   """
   content = read_bytes(path)
   try:
-    if content[:4] == b'PK\x03\x04':
+    if content.startswith(_ZIP_START):
       return _read_zip(content)
-    return _read_stream(content)
-  except _RefusedError as error:
+    return read_stream(content)
+  except RefusedError as error:
     raise WeightsError(f'{path}: {_EXPECTED} of tensors only; {error}') from None
   except zipfile.BadZipFile:
     raise WeightsError(f'{path}: {_EXPECTED}, but the zip archive is damaged or cut off') from None
@@ -74,11 +81,11 @@ def _read_zip(content):
   with zipfile.ZipFile(io.BytesIO(content)) as archive:
     pickles = [name for name in archive.namelist() if name.split('/')[1:] == ['data.pkl']]
     if len(pickles) != 1:
-      raise _RefusedError('the zip archive has no data.pkl')
+      raise RefusedError('the zip archive has no data.pkl')
     folder = pickles[0].split('/')[0]
     order = f'{folder}/byteorder'
     if order in archive.namelist() and archive.read(order) != b'little':
-      raise _RefusedError('its numbers are not little-endian')
+      raise RefusedError('its numbers are not little-endian')
     storages = {}
 
     def find_storage(key, dtype, size):
@@ -89,19 +96,30 @@ def _read_zip(content):
     return _Unpickler(io.BytesIO(archive.read(pickles[0])), find_storage).load()
 
 
-def _read_stream(content):
-  """The older format: magic number, protocol, system, object, keys, then the storages."""
+def read_stream(content: bytes):
+  """Reads the older format: magic number, protocol, system, object, keys, then the storages.
+
+  Args:
+    content: the whole file.
+
+  Returns:
+    What was saved, arrays in place of tensors and of storages.
+
+  Raises:
+    RefusedError: something in it that a checkpoint of tensors does not contain.
+    Exception: almost any other, where it is damaged.
+  """
   file = io.BytesIO(content)
   if _Unpickler(file).load() != _LEGACY_MAGIC or _Unpickler(file).load() != _LEGACY_PROTOCOL:
-    raise _RefusedError('it does not begin like one')
+    raise RefusedError('it does not begin like one')
   if not _Unpickler(file).load().get('little_endian', True):
-    raise _RefusedError('its numbers are not little-endian')
+    raise RefusedError('its numbers are not little-endian')
   # The storages come last: arrays are made on them at once and filled afterwards.
   storages = {}
 
   def find_storage(key, dtype, size):
     if size * dtype.itemsize > len(content):
-      raise _RefusedError('it is cut off')
+      raise RefusedError('it is cut off')
     return storages.setdefault(key, np.zeros(size, dtype))
 
   result = _Unpickler(file, find_storage).load()
@@ -109,14 +127,14 @@ def _read_stream(content):
     size = int.from_bytes(file.read(8), 'little')
     storage = storages.get(key)
     if storage is None or storage.size != size:
-      raise _RefusedError('its storages do not match its tensors')
+      raise RefusedError('its storages do not match its tensors')
     storage[:] = _as_numbers(file.read(size * storage.itemsize), storage.dtype, size)
   return result
 
 
 def _as_numbers(raw, dtype, size):
   if len(raw) < size * dtype.itemsize:
-    raise _RefusedError('it is cut off')
+    raise RefusedError('it is cut off')
   return np.frombuffer(raw, dtype, size)
 
 
@@ -142,40 +160,55 @@ class _Unpickler(pickle.Unpickler):
     if (module, name) == ('collections', 'OrderedDict'):
       return collections.OrderedDict
     if module == 'torch._utils' and name == '_rebuild_tensor_v2':
-      return _rebuild_tensor
+      return rebuild_tensor
     if module == 'torch._utils' and name == '_rebuild_parameter':
-      return _rebuild_parameter
+      return rebuild_parameter
     if (module, name) == ('argparse', 'Namespace'):
       return Namespace
     if module == 'torch' and name == 'Size':
       return tuple
     if module in ('torch', 'torch.storage') and name in _STORAGE_TYPES:
       return _StorageType(_STORAGE_TYPES[name])
-    raise _RefusedError(f'it refers to {module}.{name}, which was not run')
+    raise RefusedError(f'it refers to {module}.{name}, which was not run')
 
   def persistent_load(self, reference):
     kind, storage_type, key, _, size, *view = reference
     known = kind == 'storage' and isinstance(storage_type, _StorageType)
     if not known or any(v is not None for v in view):
-      raise _RefusedError('it has a reference of unknown kind')
+      raise RefusedError('it has a reference of unknown kind')
     if self._find_storage is None:
-      raise _RefusedError('it has a tensor in its header')
+      raise RefusedError('it has a tensor in its header')
     return self._find_storage(str(key), storage_type.dtype, int(size))
 
 
-def _rebuild_tensor(storage, offset, shape, strides, *unused):
-  """A view of a storage: the offset and the strides count numbers."""
+def rebuild_tensor(storage: np.ndarray, offset: int, shape, strides, *unused) -> np.ndarray:
+  """A view of a storage, as PyTorch's function of that name makes it.
+
+  Args:
+    storage: [n] numbers.
+    offset: that of the first number of the view.
+    shape: the view's shape.
+    strides: numbers between neighbours along each axis.
+    *unused: what PyTorch needs beside.
+
+  Returns:
+    The view.
+
+  Raises:
+    RefusedError: the view does not lie within the storage.
+  """
   shape, strides = tuple(shape), tuple(strides)
   if not isinstance(storage, np.ndarray) or len(shape) != len(strides):
-    raise _RefusedError('it has a malformed tensor')
+    raise RefusedError('it has a malformed tensor')
   if min((offset, *shape, *strides)) < 0:
-    raise _RefusedError('it has a malformed tensor')
+    raise RefusedError('it has a malformed tensor')
   last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
   if 0 not in shape and last >= storage.size:
-    raise _RefusedError('it has a tensor larger than its storage')
+    raise RefusedError('it has a tensor larger than its storage')
   byte_strides = [stride * storage.itemsize for stride in strides]
   return np.lib.stride_tricks.as_strided(storage[offset:], shape, byte_strides)
 
 
-def _rebuild_parameter(data, *unused):
+def rebuild_parameter(data: np.ndarray, *unused) -> np.ndarray:
+  """The tensor of a parameter."""
   return data
