@@ -16,12 +16,13 @@ def get_config(variant: str = ''):
   """Settings for the embedded heads; `variant` is '' or 'published'."""
   config = get_default_config()
   config.prior.category = 'head'
-  config.prior.near, config.prior.far = 0.965, 1.03
+  config.prior.near, config.prior.far = 0.97, 1.035
   config.sampling.rand_light = (-0.9, 0.9, -0.7, 0.3, -0.1, 0.4, -0.4)
   if variant == 'published':
     return config
   if variant:
     raise ValueError(f'unknown variant {variant!r} of configs/heads.py: expected published')
+  config.prior.shape = 'dome'
   config.camera.border_depth = 1.03
   config.networks.width = 16
   config.networks.bottleneck = 64
@@ -32,7 +33,6 @@ def get_config(variant: str = ''):
   config.loss.lam_view = 1.5
   config.loss.lam_light = 0.2
   config.optimizer.learning_rate = 1.5e-4
-  config.joint.lam_prior = 0.02
   config.stages.first = stage(80, 120, 80, flip1=True, flip3=True)
   config.stages.later = stage(30, 60, 60, flip1=True, flip3=True)
   return config

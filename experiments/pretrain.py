@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, data
+from gan2shape_jax import artefacts
 from gan2shape_jax.assembly import load_frozen
 from gan2shape_jax.checkpoints import Checkpoints
 from gan2shape_jax.models import stylegan2
@@ -82,7 +82,7 @@ def pretrain(
     state = jax.tree.unflatten(structure, restored['state'])
   target = jnp.asarray(
     priors.prior_depth(
-      data.elliptic_mask(config.image_size),
+      joint.box_mask(own.box, config.image_size),
       shape=config.prior.shape,
       category=config.prior.category,
       near=config.prior.near,

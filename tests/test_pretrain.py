@@ -20,7 +20,8 @@ def config():
   config.joint.batch_size = 2
   config.joint.prior_iterations = 2
   config.joint.iterations = 4
-  config.joint.fixed_shape = 2
+  config.joint.fixed_shape = 1
+  config.joint.shared_shape = 1
   config.joint.ramp = 1
   return config
 

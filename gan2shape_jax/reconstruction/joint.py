@@ -2,8 +2,12 @@
 
 One set of networks explains every picture by a depth and an albedo that are made symmetric (the
 mean with their mirror images, which they are pulled to), a view and a light; reconstruction of
-single pictures starts from its weights. The shape is held at the prior at first: views learned for
-a shape of known relief come out in the right amount, and only then does the shape follow.
+single pictures starts from its weights. Three phases, each for what the one before has settled:
+
+  views   the shape is held at the prior: views come out in the amount that its relief asks for
+  shared  one shape, the batch's mean, explains all pictures: what a picture has of its own cannot
+          yet hide in its shape, so that errors of single views average out
+  own     each picture's own shape is let in
 """
 
 import dataclasses
@@ -12,13 +16,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from gan2shape_jax import renderer
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.models.resampling import resize
-from gan2shape_jax.reconstruction import autoencoder, losses, step2_projection
+from gan2shape_jax.reconstruction import autoencoder, joint_views, losses, step2_projection
 from gan2shape_jax.reconstruction.state import FitState, Frozen, Networks, Settings
+
+_RIM_RADIUS, _RIM_SLOPE = 1.25, 2.5  # the region's weight falls to zero at this radius
 
 TRAINED = ('depth', 'albedo', 'view', 'light')
 
@@ -30,14 +37,20 @@ class JointSettings:
   batch_size: int
   learning_rate: float
   spread: float
+  last_rate: float
+  iterations: int
   fixed_shape: int
+  shared_shape: int
   ramp: int
   prior_iterations: int
   prior_learning_rate: float
+  box: tuple[float, float, float, float]
   lam_view: float
   lam_view_first: float
   lam_light: float
   lam_prior: float
+  lam_turn: float
+  turn_spread: tuple[float, float]
 
 
 class JointPrograms(NamedTuple):
@@ -67,10 +80,12 @@ def build(networks: Networks, settings: Settings, joint: JointSettings, size: in
     The `JointPrograms`.
   """
   prior_optimizer = optax.adam(joint.prior_learning_rate)
+  rate = optax.cosine_decay_schedule(joint.learning_rate, joint.iterations, joint.last_rate)
   optimizer = optax.chain(
     optax.add_decayed_weights(settings.weight_decay),
-    optax.adam(joint.learning_rate, settings.beta1, settings.beta2),
+    optax.adam(rate, settings.beta1, settings.beta2),
   )
+  region = region_weight(joint.box, size)
   draw = functools.partial(
     gan_pictures, settings=settings, count=joint.batch_size, size=size, spread=joint.spread
   )
@@ -96,23 +111,29 @@ def build(networks: Networks, settings: Settings, joint: JointSettings, size: in
 
   @functools.partial(jax.jit, donate_argnums=0)
   def step(state, iteration, target, frozen, key):
-    images = draw(key, frozen)
+    images = draw(jax.random.fold_in(key, 0), frozen)
     trained = {name: state.params[name] for name in TRAINED}
     lam_view = jnp.where(iteration < joint.fixed_shape, joint.lam_view_first, joint.lam_view)
+    own = (iteration - joint.fixed_shape - joint.shared_shape) / max(joint.ramp, 1)
     objective = lambda params: loss(
       params,
       networks,
       images,
       frozen,
       settings,
+      region=region,
+      own_shape=jnp.clip(own, 0.0, 1.0),
       prior_depth=target,
       lam_prior=joint.lam_prior,
       lam_view=lam_view,
       lam_light=joint.lam_light,
+      lam_turn=joint.lam_turn,
+      turn_spread=joint.turn_spread,
+      key=jax.random.fold_in(key, 1),
     )
     (_, terms), grads = jax.value_and_grad(objective, has_aux=True)(trained)
     updates, inner = optimizer.update(grads, state.optimizer, trained)
-    freedom = jnp.clip((iteration - joint.fixed_shape) / max(joint.ramp, 1), 0.0, 1.0)
+    freedom = jnp.where(iteration < joint.fixed_shape, 0.0, 1.0)
     updates['depth'] = jax.tree.map(lambda u: u * freedom, updates['depth'])
     return FitState(state.params | optax.apply_updates(trained, updates), inner), terms
 
@@ -146,10 +167,15 @@ def loss(
   frozen: Frozen,
   settings: Settings,
   *,
+  region=None,
+  own_shape=1.0,
   prior_depth=None,
   lam_prior=0.0,
   lam_view=0.0,
   lam_light=0.0,
+  lam_turn=0.0,
+  turn_spread=(0.12, 0.3),
+  key=None,
 ):
   """Loss of a batch of pictures as a function of the four networks' parameters.
 
@@ -159,10 +185,15 @@ def loss(
     images: [batch, size, size, 3] in [-1, 1].
     frozen: weights of the perceptual term, Gaussians of views and lights.
     settings: of the method.
+    region: [size, size, 1] weight of each pixel, or None for all alike.
+    own_shape: how much of its own shape each picture has beside the batch's mean, 0 to 1.
     prior_depth: [size, size] shape that the relief is pulled to, or None.
     lam_prior: weight of that pull (`relief_distance`).
-    lam_view: weight of the distance of the views' moments to their prior (`moment_distance`).
-    lam_light: likewise for the lights.
+    lam_view: weight of the views' distance to their prior (`joint_views.view_distance`).
+    lam_light: weight of the distance of the lights' moments to theirs.
+    lam_turn: weight of the error of known turns (`joint_views.turn_distance`); needs `key`.
+    turn_spread: (pitch, yaw) standard deviations of the turns, network units.
+    key: random key of the turns.
 
   Returns:
     The total and a dict of all terms.
@@ -171,7 +202,9 @@ def loss(
   own_depths = jax.vmap(lambda r: autoencoder.depth_from_raw(r, settings))(raw)
   own_albedos = networks.albedo(trained['albedo'], images)
   mirror = jax.vmap(autoencoder.mirror)
-  depths = (own_depths + mirror(own_depths)) / 2
+  symmetric = (own_depths + mirror(own_depths)) / 2
+  shared = symmetric.mean(0, keepdims=True)
+  depths = shared + own_shape * (symmetric - shared)
   albedos = (own_albedos + mirror(own_albedos)) / 2
   codes = autoencoder.predict_views(networks, trained['view'], images, frozen, settings)
   views = jax.vmap(lambda code: autoencoder.view_from_code(code, settings))(codes)
@@ -183,19 +216,27 @@ def loss(
     return autoencoder.shade_and_sample(albedo, light, shape), shape.valid, diffuse
 
   reconstructions, mask, diffuse = jax.vmap(reconstruct)(depths, albedos, views, lights)
+  if region is not None:
+    mask = mask * region[None]
   smooth = lambda maps: losses.smoothness_loss(maps, huber=settings.smooth_huber)
   perceptual = losses.perceptual_distance(frozen, settings, reconstructions, images, mask)
-  asymmetry = jnp.abs(own_depths - depths).mean() / settings.depth_margin
+  asymmetry = jnp.abs(own_depths - symmetric).mean() / settings.depth_margin
   terms = {
     'l1': losses.photometric_loss(reconstructions, images, mask),
     'perceptual': perceptual.mean(),
     'asymmetry': asymmetry + jnp.abs(own_albedos - albedos).mean(),
     'smooth': smooth(depths) + smooth(diffuse),
-    'view': view_distance(codes, frozen.prior.view_mean, frozen.prior.view_cov),
-    'light': moment_distance(lights, frozen.prior.light_mean, frozen.prior.light_cov),
+    'view': joint_views.view_distance(codes, frozen.prior.view_mean, frozen.prior.view_cov),
+    'light': joint_views.moment_distance(lights, frozen.prior.light_mean, frozen.prior.light_cov),
   }
   if prior_depth is not None:
     terms['prior'] = relief_distance(depths, prior_depth)
+  if key is not None:
+    pictures, turns = joint_views.turned_pictures(
+      key, images, shared[0], codes, settings, spread=turn_spread
+    )
+    turned = autoencoder.predict_views(networks, trained['view'], pictures, frozen, settings)
+    terms['turn'] = joint_views.turn_distance(codes, turned, turns, frozen.prior.view_cov)
   terms['total'] = (
     terms['l1']
     + terms['asymmetry']
@@ -204,6 +245,7 @@ def loss(
     + settings.lam_smooth * terms['smooth']
     + lam_view * terms['view']
     + lam_light * terms['light']
+    + lam_turn * terms.get('turn', 0.0)
   )
   return terms['total'], terms
 
@@ -225,40 +267,38 @@ def relief_distance(depths, prior_depth, *, cell: int = 8, scale: float = 0.02):
   return jnp.mean((coarse / scale) ** 2)
 
 
-def view_distance(codes, mean, covariance):
-  """How far a batch of views is from its prior: the yaw's moments, the others' plain distance.
-
-  Yaw can be told from the picture, so its spread is matched; pitch, roll and shifts are told badly,
-  and would be scattered by matching theirs.
+def box_mask(box, size: int):
+  """A mask that is 1 in a box.
 
   Args:
-    codes: [batch, 6] views in network units.
-    mean: [6].
-    covariance: [6, 6].
+    box: (top, bottom, left, right) in parts of the image.
+    size: height and width, pixels.
 
   Returns:
-    [] distance.
+    numpy float32 [size, size].
   """
-  others = jnp.array([0, 2, 3, 4])
-  whitened = (codes - mean[None])[:, others] / jnp.sqrt(jnp.diagonal(covariance))[others][None]
-  return moment_distance(codes[:, 1:2], mean[1:2], covariance[1:2, 1:2]) + jnp.mean(whitened**2)
+  top, bottom, left, right = (round(edge * size) for edge in box)
+  mask = np.zeros((size, size), np.float32)
+  mask[top:bottom, left:right] = 1
+  return mask
 
 
-def moment_distance(samples, mean, covariance):
-  """How far a batch's means and spreads are from a Gaussian's, in its standard deviations.
+def region_weight(box, size: int):
+  """Where pictures must be explained: the ellipse in a box with a soft rim, not the background.
 
-  The amounts of rotation and of relief can be traded for each other (the bas-relief ambiguity);
-  a known spread of views fixes the relief.
+  A background that stays when the object turns is no surface; left in, it would pull the views.
 
   Args:
-    samples: [batch, n].
-    mean: [n].
-    covariance: [n, n].
+    box: (top, bottom, left, right) in parts of the image, where the object is expected.
+    size: height and width, pixels.
 
   Returns:
-    [] mean over dimensions of the squared difference of mean and standard deviation.
+    [size, size, 1] weights in [0, 1].
   """
-  deviation = jnp.sqrt(jnp.diagonal(covariance))
-  whitened = (samples - mean[None]) / deviation[None]
-  spread = jnp.sqrt(whitened.var(axis=0) + 1e-6)
-  return jnp.mean(whitened.mean(axis=0) ** 2 + (spread - 1) ** 2)
+  top, bottom, left, right = box
+  position = (np.arange(size) + 0.5) / size
+  x = (position - (left + right) / 2) / ((right - left) / 2)
+  y = (position - (top + bottom) / 2) / ((bottom - top) / 2)
+  radius = np.hypot(x[None, :], y[:, None])
+  weight = np.clip(_RIM_SLOPE * (_RIM_RADIUS - radius), 0, 1)
+  return jnp.asarray(weight, jnp.float32)[..., None]

@@ -6,9 +6,11 @@ import numpy as np
 
 from gan2shape_jax.reconstruction.state import Settings, ViewLightPrior
 
-SHAPES = ('ellipsoid', 'flat', 'asymmetric')
+SHAPES = ('ellipsoid', 'dome', 'flat', 'asymmetric')
 CATEGORIES = ('face', 'synface', 'head', 'cat', 'car', 'church', 'horse')
 _SPHERE_RADIUS = 0.4  # camera units: the cap that is stretched over the object
+# The dome's outline |x|^2.5 + |y|^2.5 = 1 and its profile sqrt(1 - r^3): between ellipsoid and box.
+_DOME_OUTLINE, _DOME_PROFILE = 2.5, 3.0
 
 
 def mask_box(mask, category: str, *, threshold: float = 0.7) -> tuple[float, float, float, float]:
@@ -56,8 +58,10 @@ def prior_depth(
 
   Args:
     mask: [size, size] or [size, size, 1] in [0, 1].
-    shape: 'ellipsoid', a cap of a sphere stretched over the mask's box; 'asymmetric', the same
-      with its nearest point moved sideways by a third of the half-width; 'flat', `far` all over.
+    shape: 'ellipsoid', a cap of a sphere stretched over the mask's box; 'dome', half of a
+      superellipsoid, flatter in front and steep at the rim, as heads are; 'asymmetric', the
+      ellipsoid with its nearest point moved sideways by a third of the half-width; 'flat', `far`
+      all over.
     category: see `mask_box`.
     near: depth of the cap's nearest point, camera units.
     far: depth of its rim and of everything outside.
@@ -83,6 +87,11 @@ def prior_depth(
   v, u = np.meshgrid(np.arange(height), np.arange(width), indexing='ij')
   v = (v - fixed_v) / stretch + fixed_v
   radius = np.hypot(v - center_v, u - center_u) / half_width
+  if shape == 'dome':
+    x, y = np.abs(u - center_u) / half_width, np.abs(v - center_v) / half_width
+    radius = (x**_DOME_OUTLINE + y**_DOME_OUTLINE) ** (1 / _DOME_OUTLINE)
+    dome = far - (far - near) * np.sqrt(1 - np.minimum(radius, 1) ** _DOME_PROFILE)
+    return dome.astype(np.float32)
   if shape == 'asymmetric':
     # Distances are to a centre a third to the right, stretched so that the rim stays in place.
     x, y = (u - center_u) / half_width, (v - center_v) / half_width
