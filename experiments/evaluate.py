@@ -60,10 +60,14 @@ def evaluate_all(
   Raises:
     DataError: the pictures have no true depth, and whatever `collection.reconstruct_all` raises.
   """
-  from gan2shape_jax import collection, data
+  from gan2shape_jax import collection, data, sources
 
-  pictures = list(data.load_pictures(config.data, config.image_size))
+  pictures = list(sources.load_pictures(config))
   if any(picture.depth is None for picture in pictures):
+    if config.data.source != 'images':
+      raise data.DataError(
+        f'data.source={config.data.source!r}: expected pictures with true depths, samples have none'
+      )
     raise data.DataError(
       f'{config.data.images}: expected true depths beside the pictures, or data.depths to name them'
     )
@@ -224,12 +228,12 @@ def _summary(name, metrics):
 
 def _whole_folder(config, pictures):
   """All pictures of the folder, or those evaluated where others have no true depth."""
-  from gan2shape_jax import data
+  from gan2shape_jax import data, sources
 
-  settings = config.data.copy_and_resolve_references()
-  settings.start = settings.num = 0
+  whole = config.copy_and_resolve_references()
+  whole.data.start = whole.data.num = 0
   try:
-    return list(data.load_pictures(settings, config.image_size))
+    return list(sources.load_pictures(whole))
   except data.DataError:
     return pictures
 

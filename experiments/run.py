@@ -3,6 +3,10 @@
   python experiments/run.py                                   the embedded heads, into runs/heads
   python experiments/run.py --config.data.images=/my/photos --workdir=runs/photos
   python experiments/run.py --config=configs/heads.py:published --config.stages.count=1
+  python experiments/run.py --config.mode=joint --config.data.images=/photos --workdir=runs/joint
+
+--config.mode=joint trains the networks jointly on all pictures; single pictures start from what
+it writes with --config.networks.pretrained=runs/joint/networks.safetensors.
 
 Every number of the configuration can be set by a flag, --config.SECTION.NAME=VALUE; the names are
 explained in gan2shape_jax/config.py. The same command continues an interrupted run; SIGTERM stops
@@ -17,9 +21,11 @@ from ml_collections import ConfigDict
 
 
 def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
-  """The command: reconstructs what a configuration names and returns the table of metrics."""
-  from gan2shape_jax import collection, evaluation
+  """The command: reconstructs or trains jointly on what a configuration names; returns a report."""
+  from gan2shape_jax import collection, evaluation, joint_collection
 
+  if config.mode == 'joint':
+    return f'networks: {joint_collection.train_jointly(config, workdir, stop=stop)}'
   rows = collection.reconstruct_all(config, workdir, stop=stop)
   page = pathlib.Path(workdir) / 'index.html'
   return f'{evaluation.format_table(rows)}\n\nresults: {page}'

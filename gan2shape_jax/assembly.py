@@ -1,6 +1,8 @@
 """Everything that the pictures of a run share: frozen weights, networks, compiled programs."""
 
+import functools
 import pathlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -8,13 +10,22 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from gan2shape_jax.data import load_prior, locate
+from gan2shape_jax.data.mvn_files import read_mvn_files
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.models.discriminator import discriminator_resolution, num_features
 from gan2shape_jax.reconstruction import programs, setup
 from gan2shape_jax.reconstruction.driver import Plan
-from gan2shape_jax.reconstruction.state import Frozen, Networks, Settings
-from gan2shape_jax.weights import WeightsError, load_safetensors, load_stylegan2
-from gan2shape_jax.weights.files import compare_names
+from gan2shape_jax.reconstruction.state import Frozen, Networks, Settings, ViewLightPrior
+from gan2shape_jax.weights import (
+  WeightsError,
+  converted,
+  load_safetensors,
+  read_stylegan2,
+  read_torch_file,
+)
+from gan2shape_jax.weights.autoencoder import networks_from_checkpoint
+from gan2shape_jax.weights.files import compare_names, is_safetensors
+from gan2shape_jax.weights.perceptual import perceptual_from_state_dicts
 
 _MEAN_LATENT_SAMPLES = 4096
 
@@ -76,15 +87,54 @@ def assemble(config: ConfigDict) -> Assembly:
   )
 
 
+def check_files(config: ConfigDict):
+  """Refuses a configuration whose weight files are not there, naming all that are missing.
+
+  Raises:
+    WeightsError: one line.
+  """
+  wanted = {
+    'gan.weights': locate(config.gan.weights, 'stylegan2.safetensors'),
+    'prior.view_light': locate(config.prior.view_light, 'prior.npz'),
+    'networks.pretrained': locate(config.networks.pretrained, 'networks.safetensors'),
+    'parsing.weights': config.parsing.weights,
+    'loss.perceptual_weights': config.loss.perceptual_weights
+    if config.loss.perceptual == 'lpips'
+    else '',
+  }
+  missing = [
+    f'{path} ({setting})'
+    for setting, value in wanted.items()
+    for path in _paths(value)
+    if not path.is_file()
+  ]
+  if missing:
+    raise WeightsError(
+      f'no such file: {", ".join(missing)}; the configuration file tells where they come from'
+    )
+
+
+def _paths(value) -> list[pathlib.Path]:
+  """The files that a setting names, separated by commas; '' names none."""
+  if isinstance(value, pathlib.Path) and value.is_file():
+    return [value]
+  parts = [part.strip() for part in str(value).split(',')]
+  return [pathlib.Path(part).expanduser() for part in parts if part not in ('', '.')]
+
+
 def load_frozen(config: ConfigDict) -> Frozen:
   """The GAN, the perceptual weights and the prior that a configuration names.
 
+  Original files are converted, and kept converted (`weights.converted`).
+
   Raises:
-    WeightsError: a file is missing or damaged, or has no discriminator.
-    DataError: the prior is missing or not a Gaussian.
+    WeightsError: files are missing or damaged, or the GAN has no discriminator.
+    DataError: the prior is not a Gaussian.
   """
+  check_files(config)
   path = locate(config.gan.weights, 'stylegan2.safetensors')
-  generator, discriminator = load_stylegan2(path)
+  gan = converted('stylegan2', [path], functools.partial(_gan, path))
+  generator, discriminator = gan['generator'], gan.get('discriminator')
   if discriminator is None:
     raise WeightsError(f'{path}: expected a discriminator beside the generator')
   wanted = config.loss.discriminator_features
@@ -106,22 +156,66 @@ def load_frozen(config: ConfigDict) -> Frozen:
         'loss.perceptual is lpips but loss.perceptual_weights names no file: expected one made by '
         'experiments/convert_weights.py --kind=lpips'
       )
-    perceptual = load_safetensors(config.loss.perceptual_weights)
+    perceptual = load_perceptual(config.loss.perceptual_weights)
   generator, discriminator, perceptual = jax.tree.map(
     jnp.asarray, (generator, discriminator, perceptual)
   )
-  mean = jax.jit(stylegan2.mean_latent, static_argnums=2)(
-    generator, jax.random.key(0), _MEAN_LATENT_SAMPLES
-  )[0]
-  prior = jax.tree.map(jnp.asarray, load_prior(locate(config.prior.view_light, 'prior.npz')))
-  return Frozen(generator, discriminator, perceptual, mean, prior)
+  mean = gan.get('mean_latent')
+  if mean is None:
+    mean = jax.jit(stylegan2.mean_latent, static_argnums=2)(
+      generator, jax.random.key(0), _MEAN_LATENT_SAMPLES
+    )[0]
+  prior = jax.tree.map(jnp.asarray, load_view_light(config.prior.view_light))
+  return Frozen(generator, discriminator, perceptual, jnp.asarray(mean), prior)
+
+
+def _gan(path) -> dict:
+  """The groups of a StyleGAN2 file that it has."""
+  parts = read_stylegan2(path)._asdict()
+  return {name: part for name, part in parts.items() if part is not None}
+
+
+def load_perceptual(value: str) -> Mapping:
+  """VGG16 and LPIPS heads from one safetensors file, or from the two original files 'A,B'.
+
+  Raises:
+    WeightsError: a file is damaged, or is another.
+  """
+  paths = _paths(value)
+  if len(paths) == 1 and is_safetensors(paths[0]):
+    return load_safetensors(paths[0])
+  if len(paths) != 2:
+    raise WeightsError(
+      f'loss.perceptual_weights={value}: expected a safetensors file, or VGG16 and LPIPS heads as '
+      'two files with a comma between'
+    )
+
+  def convert():
+    states = [read_torch_file(path) for path in paths]
+    for path, state in zip(paths, states, strict=True):
+      if not isinstance(state, Mapping):
+        raise WeightsError(f'{path}: expected a dict of tensors')
+    return perceptual_from_state_dicts(*states, path=value)
+
+  return converted('lpips', paths, convert)
+
+
+def load_view_light(value: str) -> ViewLightPrior:
+  """The Gaussians of views and lights from an .npz, or from the two original files 'VIEW,LIGHT'.
+
+  Raises:
+    DataError: a file is damaged or holds no Gaussian.
+  """
+  paths = _paths(locate(value, 'prior.npz'))
+  return read_mvn_files(*paths) if len(paths) == 2 else load_prior(value)
 
 
 def load_pretrained(path: pathlib.Path, expected: dict) -> dict:
   """Starting parameters from a file.
 
   Args:
-    path: a safetensors file of some networks' parameters by name.
+    path: a safetensors file of some networks' parameters by name, or a checkpoint of GAN2Shape or
+      Unsup3d.
     expected: all five networks' parameters, or their shapes.
 
   Returns:
@@ -130,7 +224,17 @@ def load_pretrained(path: pathlib.Path, expected: dict) -> dict:
   Raises:
     WeightsError: the file is missing or damaged, or a network's names or shapes do not fit.
   """
-  loaded = load_safetensors(path)
+  if is_safetensors(path):
+    loaded = load_safetensors(path)
+  else:
+
+    def convert():
+      content = read_torch_file(path)
+      if not isinstance(content, Mapping):
+        raise WeightsError(f'{path}: expected a dict of networks')
+      return networks_from_checkpoint(content, path=str(path))[0]
+
+    loaded = converted('networks', [path], convert)
   unknown = sorted(set(loaded) - set(expected))
   if unknown or not loaded:
     raise WeightsError(

@@ -10,15 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, data, evaluation
+from gan2shape_jax import artefacts, evaluation, sources
 from gan2shape_jax.artefacts.events import Events
 from gan2shape_jax.assembly import Assembly, assemble
 from gan2shape_jax.checkpoints import Checkpoints
-from gan2shape_jax.data.errors import read_arrays
 from gan2shape_jax.gan_views import gan_frames
-from gan2shape_jax.models import stylegan2
+from gan2shape_jax.masks import FindMask, check_category, mask_finder
+from gan2shape_jax.picture_latents import Found, LatentFinder, check_latents
 from gan2shape_jax.progress import Progress, Stopwatch
-from gan2shape_jax.reconstruction import driver, inversion, priors, setup
+from gan2shape_jax.reconstruction import driver, priors, setup
 from gan2shape_jax.reconstruction.state import FitState, Instance, Projections
 from gan2shape_jax.workdir import FitError, Preempted, check_workdir, read_json
 
@@ -31,6 +31,8 @@ class _Run(NamedTuple):
 
   config: ConfigDict
   shared: Assembly
+  finder: LatentFinder
+  find_mask: FindMask
   events: Events
   stop: Callable[[], bool]
   compiled: set  # kinds of iterations whose programs have run
@@ -59,7 +61,8 @@ def reconstruct_all(
   """
   workdir = pathlib.Path(workdir)
   setup.check_config(config)
-  pictures = data.load_pictures(config.data, config.image_size)
+  check_category(config)
+  pictures = sources.load_pictures(config)
   waiting = [number for number, name in enumerate(pictures.names) if not _is_done(workdir / name)]
   latents = {}
   for number in waiting:  # a damaged file is told before hours of work, not after
@@ -70,11 +73,13 @@ def reconstruct_all(
     clock = Stopwatch()
     with clock.part('load'):
       shared = assemble(config)
-    _check_latents(latents, shared.frozen.generator)
+      find_mask = mask_finder(config)
+    check_latents(latents, shared.frozen.generator)
     # Only now: a run that could not begin leaves no claim on the folder.
     artefacts.write_text(workdir / 'config.json', text)
+    finder = LatentFinder(config, shared.frozen, stop=stop)
     with Events(workdir / 'events') as events:
-      run = _Run(config, shared, events, stop, set())
+      run = _Run(config, shared, finder, find_mask, events, stop, set())
       for number in waiting:
         _reconstruct_one(run, pictures[number], number, workdir / pictures.names[number], clock)
         clock = Stopwatch()
@@ -88,17 +93,6 @@ def reconstruct_all(
       ) from error
     artefacts.write_page(workdir, pictures.names)
   return rows
-
-
-def _check_latents(shapes, generator):
-  """Raises DataError where a picture's latent is not of the GAN's size."""
-  size, layers = stylegan2.latent_size(generator), stylegan2.num_layers(generator)
-  for path, shape in shapes.items():
-    if shape not in (None, (size,), (layers, size)):
-      raise data.DataError(
-        f'{path}: expected a latent [{size}] or [{layers}, {size}], as the GAN has them, the one '
-        f'given is {list(shape)}'
-      )
 
 
 def _is_done(folder):
@@ -126,74 +120,24 @@ def _row(name, folder):
   return {'name': name} | metrics | {'seconds': round(sum(seconds.values()), 1)}
 
 
-def find_latents(run: _Run, picture, folder: pathlib.Path, progress: Progress):
-  """The picture's latent: given, found by an earlier call, or by inversion.
-
-  Args:
-    run: configuration and assembly.
-    picture: a `data.Picture`.
-    folder: where `latent.npz` is kept.
-    progress: shows how far the inversion is.
-
-  Returns:
-    latent [w_dim] or [layers, w_dim] and the inversion's mean absolute image error, or None where
-    the latent was given.
-
-  Raises:
-    DataError: the latent kept cannot be read.
-    FitError: the inversion left the finite numbers.
-    Preempted: the caller asked to stop.
-  """
-  config, frozen = run.config, run.shared.frozen
-  if picture.latent is not None:
-    return picture.latent, None
-  path = folder / 'latent.npz'
-  if path.exists():
-    kept = read_arrays(path, ('latent', 'image_l1'))
-    return kept['latent'], float(kept['image_l1'])
-  settings = config.inversion
-
-  def show(done, total, mean_l1):
-    if run.stop():
-      raise Preempted(f'{picture.name}: stopped during inversion, which begins again next time')
-    progress.show(f'inversion {done}/{total} | image error {mean_l1:.4f}')
-
-  progress.note('compiling inversion')
-  try:
-    found = inversion.invert(
-      picture.image[None],
-      frozen,
-      iterations=settings.iterations,
-      space=settings.space,
-      learning_rate=settings.learning_rate,
-      lam_features=settings.lam_features,
-      lam_mean=settings.lam_mean,
-      truncation=config.gan.truncation,
-      crop=config.gan.crop,
-      origin_size=config.gan.origin_size,
-      batch_size=1,
-      progress=show,
-    )
-  except FloatingPointError as error:
-    raise FitError(f'{picture.path}: inversion: {error}') from error
-  latent, error = np.asarray(found.latents[0]), float(found.image_l1[0])
-  artefacts.write_arrays(path, {'latent': latent, 'image_l1': np.float32(error)})
-  return latent, error
-
-
 def _reconstruct_one(run: _Run, picture, number, folder, clock):
   plan, programs, frozen = run.shared.plan, run.shared.programs, run.shared.frozen
   progress = Progress(plan.total(), label=picture.name)
   with clock.part('inversion'):
-    latent, inversion_l1 = find_latents(run, picture, folder, progress)
-  mask = picture.mask
-  if mask is None:
-    progress.note('no mask given: an ellipse in the middle stands in')
-    mask = data.elliptic_mask(run.config.image_size)
-  instance = Instance(*(jnp.asarray(x) for x in (picture.image, mask, latent)))
+    if run.config.mode == 'predict':  # the networks look at nothing but the picture
+      found = Found(frozen.mean_latent, {})
+    else:
+      found = run.finder.find(picture, folder, progress)
+  with clock.part('mask'):
+    mask, origin = run.find_mask(picture)
+  if picture.mask is None:
+    progress.note(f'mask: {origin}')
+  instance = Instance(*(jnp.asarray(x) for x in (picture.image, mask, found.latent)))
   prior_depth = None
   if plan.prior_iterations:
     prior_depth = jnp.asarray(_prior_depth(run.config, picture, mask))
+  if found.changed:  # what an earlier run saved began from another latent
+    Checkpoints(folder / 'checkpoints').remove()
   checkpoints = Checkpoints(folder / 'checkpoints', keep=run.config.checkpoint.keep)
   state, position, projections, seconds = _resume(checkpoints, run.shared, instance)
   if seconds:
@@ -216,7 +160,7 @@ def _reconstruct_one(run: _Run, picture, number, folder, clock):
     progress.close()
   progress.note('writing results')
   with clock.part('results'):
-    _write_results(run, picture, instance, state, folder, inversion_l1)
+    _write_results(run, picture, instance, state, folder, found.metrics)
   seconds = {name: round(value, 2) for name, value in clock.seconds.items()}
   artefacts.write_json(folder / _DONE, seconds)
   checkpoints.remove()
@@ -331,10 +275,12 @@ def _prior_depth(config, picture, mask):
     raise FitError(f'{picture.path}: {error}') from error
 
 
-def _write_results(run: _Run, picture, instance, state, folder, inversion_l1):
+def _write_results(run: _Run, picture, instance, state, folder, inversion_metrics):
   config, shared = run.config, run.shared
   settings = shared.settings
   factors = shared.programs.factors(state.params, instance, shared.frozen)
+  if config.mode == 'predict':
+    inversion_metrics = {'milliseconds': _milliseconds(shared, state, instance)}
   bad = [name for name, leaf in factors._asdict().items() if not np.isfinite(leaf).all()]
   if bad:
     raise FitError(
@@ -343,7 +289,7 @@ def _write_results(run: _Run, picture, instance, state, folder, inversion_l1):
     )
   alpha = settings.rand_light[6]
   frames = {}
-  if config.results.videos:
+  if config.results.videos and config.mode != 'predict':
     frames = gan_frames(
       shared, state.params, instance, factors, config.results.max_yaw, config.results.max_pitch
     )
@@ -354,12 +300,10 @@ def _write_results(run: _Run, picture, instance, state, folder, inversion_l1):
     settings.camera,
     near=settings.min_depth - settings.depth_margin,
     far=settings.max_depth + settings.depth_margin,
-    latent=np.asarray(instance.latent),
+    latent=None if config.mode == 'predict' else np.asarray(instance.latent),
     **frames,
   )
-  metrics = {'image_l1': _masked_error(result)}
-  if inversion_l1 is not None:
-    metrics['inversion_l1'] = inversion_l1
+  metrics = {'image_l1': _masked_error(result)} | inversion_metrics
   if picture.depth is not None:
     metrics |= evaluation.evaluate(
       result.view_depth, result.valid, picture.depth, picture.region, settings.camera
@@ -374,6 +318,16 @@ def _write_results(run: _Run, picture, instance, state, folder, inversion_l1):
     make_videos=config.results.videos,
     make_mesh=config.results.mesh,
   )
+
+
+def _milliseconds(shared: Assembly, state, instance, rounds: int = 10) -> float:
+  """The median time of a prediction after its compilation, milliseconds."""
+  seconds = []
+  for _ in range(rounds):
+    begin = time.perf_counter()
+    jax.block_until_ready(shared.programs.factors(state.params, instance, shared.frozen))
+    seconds.append(time.perf_counter() - begin)
+  return round(1000 * float(np.median(seconds)), 2)
 
 
 def _masked_error(result):

@@ -11,17 +11,25 @@ def get_default_config() -> ConfigDict:
   """
   config = ConfigDict()
   config.seed = 0  # the one seed of a run
+  config.mode = 'fit'  # each picture by itself: fit, predict (one look); all together: joint
   config.image_size = 64  # pixels, a power of two of at least 64
   config.published = False  # reproduce the published code's departures (docs/published.md)
 
   config.data = ConfigDict()
-  config.data.images = 'embedded:heads'  # file, folder or glob of pictures; 'embedded:heads'
+  config.data.source = 'images'  # images: the files below; samples: data.num images of the GAN; or
+  #                              tfds:NAME, a data set of TensorFlow Datasets
+  config.data.images = 'embedded:heads'  # file, folder, glob or list (.txt); 'embedded:heads'
   config.data.masks = ''  # folder of masks of the same names (white on the object); '' = none
-  config.data.latents = ''  # .npz with 'w' [n, w_dim] in the order of the pictures; '' = invert
+  config.data.latents = ''  # .npz with 'w' [n, w_dim], in order or with 'names'; '' = invert
   config.data.depths = ''  # folder of true depth PNGs (depth = 1.1 - 0.2 v); only for metrics
   config.data.regions = ''  # folder of masks to which metrics are confined; '' = the depth's own
   config.data.num = 0  # use only so many pictures; 0 = all
-  config.data.start = 0  # index of the first picture used
+  config.data.start = 0  # index of the first picture used; of samples, the first seed
+  config.data.landmarks = ''  # .npz, .csv or .txt with five points of each face; '' = no alignment
+  config.data.align_to = 'ffhq'  # ... where they go: ffhq, or x1,y1,...,x5,y5 in parts of 1
+  config.data.spread = 1.0  # truncation of the samples' latents
+  config.data.tfds_split = 'train'  # of tfds:NAME, also a part: train[:10%]
+  config.data.tfds_dir = ''  # where TensorFlow Datasets keeps its data; '' = its default
 
   config.camera = ConfigDict()
   config.camera.fov = 10.0  # degrees over the image's width
@@ -55,13 +63,16 @@ def get_default_config() -> ConfigDict:
   config.networks.pretrained = ''  # .safetensors with starting parameters; '' = fit the prior
 
   config.prior = ConfigDict()
-  config.prior.shape = 'ellipsoid'  # ellipsoid, flat, asymmetric
+  config.prior.shape = 'ellipsoid'  # ellipsoid, dome, flat, asymmetric
   config.prior.category = 'face'  # edits of the mask's box: face, synface, cat, car, church, horse
   config.prior.near = 0.91
   config.prior.far = 1.02
   config.prior.iterations = 1000  # Adam steps that regress the depth net to it
   config.prior.image_centered = False  # stretch about the image's centre (published)
   config.prior.view_light = 'embedded:heads'  # .npz: view_mean, view_cov, light_mean, light_cov
+
+  config.parsing = ConfigDict()
+  config.parsing.weights = ''  # BiSeNet or PSPNet, for pictures without a mask; '' = an ellipse
 
   config.sampling = ConfigDict()
   config.sampling.batch_size = 16  # pseudo samples an iteration
@@ -97,24 +108,30 @@ def get_default_config() -> ConfigDict:
   config.stages.later = stage(200, 500, 300, flip1=False, flip3=False)
 
   config.joint = ConfigDict()  # experiments/pretrain.py
-  config.joint.iterations = 6000
+  config.joint.iterations = 3000
   config.joint.batch_size = 16  # pictures drawn from the GAN each iteration
   config.joint.spread = 1.0  # truncation of their latents
-  config.joint.learning_rate = 5e-4
+  config.joint.learning_rate = 5e-4  # falls by a cosine to ...
+  config.joint.last_rate = 0.1  # ... this part of it
+  config.joint.box = (0.05, 0.89, 0.22, 0.78)  # where the object is: top, bottom, left, right
   config.joint.prior_iterations = 300  # regression of the depth net to the prior, first of all
   config.joint.prior_learning_rate = 1e-3
-  config.joint.fixed_shape = 300  # iterations before the depth net joins
-  config.joint.ramp = 200  # iterations over which its updates grow to full size
-  config.joint.lam_view_first = 0.05  # view moments' distance to their prior, while it is fixed
-  config.joint.lam_view = 0.3  # ... and afterwards
-  config.joint.lam_light = 0.1  # the same of the lights
-  config.joint.lam_prior = 0.1  # coarse relief's distance to the prior shape
+  config.joint.fixed_shape = 600  # iterations before the depth net joins
+  config.joint.shared_shape = 1400  # iterations with one shape for all pictures
+  config.joint.ramp = 500  # iterations over which their own shapes are let in
+  config.joint.lam_view_first = 0.05  # views' distance to their prior, while the shape is fixed
+  config.joint.lam_view = 0.02  # ... and afterwards
+  config.joint.lam_light = 0.01  # lights' moments' distance to their prior
+  config.joint.lam_prior = 0.01  # coarse relief's distance to the prior shape
+  config.joint.lam_turn = 0.05  # known turns of the pictures, in the views' predictions
+  config.joint.turn_spread = (0.12, 0.3)  # of pitch and yaw of these turns, network units
 
   config.inversion = ConfigDict()
   config.inversion.iterations = 250  # Adam steps for a picture without a latent
   config.inversion.space = 'w'  # w, w+
   config.inversion.learning_rate = 0.2
   config.inversion.lam_features = 0.25  # discriminator-feature L1
+  config.inversion.lam_perceptual = 0.5  # LPIPS, where loss.perceptual is lpips
   config.inversion.lam_mean = 0.01  # squared distance to the mean latent
 
   config.checkpoint = ConfigDict()

@@ -331,3 +331,91 @@ def test_priors_are_checked(tmp_path):
   np.savez(tmp_path / 'prior.npz', view_mean=np.zeros(6))
   with fails('it has no view_cov, light_mean, light_cov'):
     data.load_prior(tmp_path / 'prior.npz')
+
+
+def test_a_list_of_files_keeps_its_order(tmp_path):
+  images = folder(tmp_path / 'pictures', ['a', 'b', 'c'])
+  listing = images.parent / 'mine.txt'
+  listing.write_text(
+    f'# some of mine\npictures/c.png\n\n{images / "a.png"}\n', encoding='utf-8-sig'
+  )
+  latents = tmp_path / 'w.npz'
+  np.savez(latents, w=np.arange(2, dtype=np.float32)[:, None] * np.ones((2, 5), np.float32))
+  pictures = data.load_pictures(settings(listing, latents=latents), 16)
+  assert [(p.name, p.latent[0]) for p in pictures] == [('c', 0), ('a', 1)]
+  assert data.load_pictures(settings(listing, start=1), 16).names == ['a']
+  cases = {
+    'pictures/a.png\nnobody.png': 'mine.txt, line 2: no such file .*nobody.png, expected a picture',
+    '# nothing\n': 'mine.txt: expected a list with one path a line, it names none',
+    'pictures/a.png\npictures/b.png\npictures/a.png': 'expected names to differ',
+  }
+  for text, message in cases.items():
+    listing.write_text(text)
+    with fails(message):
+      data.load_pictures(settings(listing), 16)
+  listing.write_bytes(b'\xff\xfe\x80')
+  with fails('mine.txt: .*it is no text'):
+    data.load_pictures(settings(listing), 16)
+
+
+def test_latents_with_names_go_by_them(tmp_path):
+  images = folder(tmp_path / 'pictures', ['a', 'b', 'c'])
+  latents = tmp_path / 'w.npz'
+  w = np.arange(2, dtype=np.float32)[:, None] * np.ones((2, 5), np.float32)
+  np.savez(latents, w=w, names=['c', 'a'])
+  pictures = data.load_pictures(settings(images / '[ac].png', latents=latents), 16)
+  assert [(p.name, p.latent[0]) for p in pictures] == [('a', 1), ('c', 0)]
+  with fails("w.npz: expected a latent of b, its 'names' lack it"):
+    data.load_pictures(settings(images, latents=latents), 16)
+  np.savez(latents, w=w, names=['c'])
+  with fails("w.npz: expected 'names' with a name for each of 2 latents"):
+    data.load_pictures(settings(images, latents=latents), 16)
+
+
+@pytest.fixture
+def head():
+  """An embedded head: its 64 pixels as bytes and as read."""
+  path = data.embedded_path('heads') / 'image' / '001.png'
+  with Image.open(path) as file:
+    return np.asarray(file.convert('RGB')), data.read_image(path, 64)
+
+
+def enlarged(pixels, **margins):
+  """A head of 64 pixels as 300, padded above and below to 300 x 400."""
+  big = Image.fromarray(pixels).resize((300, 300), Image.Resampling.BICUBIC)
+  return np.pad(np.asarray(big), ((50, 50), (0, 0), *[(0, 0)] * (pixels.ndim - 2)), **margins)
+
+
+def photographed(original, read):
+  """Checks that a photo-like picture comes out as the 64 px original, up to resampling."""
+  difference = np.abs(original - read)
+  assert difference.mean() < 0.012
+  assert difference.max() < 0.35  # at the sharpest edges
+
+
+def test_a_head_as_transparent_picture_of_300_x_400(tmp_path, head):
+  pixels, original = head
+  colours = enlarged(pixels, constant_values=0)
+  opacity = enlarged(np.full((64, 64), 255, np.uint8), constant_values=0)
+  Image.fromarray(np.dstack([colours, opacity])).save(tmp_path / 'a.png')
+  photographed(original, data.read_image(tmp_path / 'a.png', 64))
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_a_head_as_turned_jpeg_of_300_x_400(tmp_path, head, orientation):
+  pixels, original = head
+  turns = {1: 0, 3: 2, 6: 1, 8: 3}[orientation]
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  picture = Image.fromarray(np.rot90(enlarged(pixels, constant_values=255), turns))
+  picture.save(tmp_path / 'a.jpg', exif=exif, quality=92)
+  photographed(original, data.read_image(tmp_path / 'a.jpg', 64))
+
+
+def test_a_head_as_grey_of_16_bits_of_300_x_400(tmp_path, head):
+  pixels, _ = head
+  grey = np.asarray(Image.fromarray(pixels).convert('L'))
+  sixteen = enlarged(grey, constant_values=128).astype(np.uint16) * 257
+  Image.fromarray(sixteen).save(tmp_path / 'a.png')
+  expected = np.repeat(as_read(grey)[..., None], 3, axis=-1)
+  photographed(expected, data.read_image(tmp_path / 'a.png', 64))

@@ -264,6 +264,7 @@ def test_a_picture_of_ones_own(cache, tmp_path):
   names = {path.name for path in pathlib.Path(workdir / 'me').iterdir()}
   assert names == {
     'factors.npz',
+    'inversion.png',
     'latent.npz',
     'metrics.json',
     'timing.json',

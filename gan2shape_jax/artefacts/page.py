@@ -23,6 +23,7 @@ _VIDEOS = {
   'rotate_3d': 'turned with its surroundings',
 }
 _SHEETS = {
+  'inversion.png': "picture and the GAN's image of its latent",
   'views.png': 'views',
   'gan_views.png': 'views through the GAN',
   'relight.png': 'lights',

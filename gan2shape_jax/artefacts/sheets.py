@@ -58,6 +58,18 @@ def input_sheet(result, front: ViewFrame) -> np.ndarray:
   return pictures.contact_sheet([list(columns.values())], list(columns))
 
 
+def inversion_sheet(image, found) -> np.ndarray:
+  """A picture, the GAN's image of the latent found for it and what it misses, bytes.
+
+  Args:
+    image: [size, size, 3] in [-1, 1].
+    found: like `image`.
+  """
+  image, found = np.asarray(image), np.asarray(found)
+  columns = {'picture': image, "GAN's image of it": found, 'difference': (image - found) / 2}
+  return pictures.contact_sheet([list(columns.values())], list(columns))
+
+
 def _view_labels(path, yaws, pitches):
   degrees = np.rad2deg(path.views).round(1)
   names = [('yaw', degrees[i, 1]) for i in yaws] + [('pitch', degrees[i, 0]) for i in pitches]

@@ -4,9 +4,12 @@ from gan2shape_jax.data.embedded import embedded_path, load_prior, locate
 from gan2shape_jax.data.errors import DataError
 from gan2shape_jax.data.images import elliptic_mask, read_depth, read_image, read_mask
 from gan2shape_jax.data.latents import read_latents
+from gan2shape_jax.data.mvn_files import read_mvn_files
 from gan2shape_jax.data.pictures import Picture, Pictures, load_pictures
+from gan2shape_jax.data.tfds_source import TFDS, load_tfds_pictures
 
 __all__ = [
+  'TFDS',
   'DataError',
   'Picture',
   'Pictures',
@@ -14,9 +17,11 @@ __all__ = [
   'embedded_path',
   'load_pictures',
   'load_prior',
+  'load_tfds_pictures',
   'locate',
   'read_depth',
   'read_image',
   'read_latents',
   'read_mask',
+  'read_mvn_files',
 ]

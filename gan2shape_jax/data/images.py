@@ -1,12 +1,16 @@
 """One picture, mask or depth map from a file of any common format, size and mode.
 
 All are cropped to the middle square and brought to the size wanted; a file that has that size
-already is not resampled. Rotations noted by cameras (EXIF) are applied first.
+already is not resampled. Rotations noted by cameras (EXIF) are applied first. A `cut` takes the
+place of crop and resizing, as the alignment of faces does.
 """
 
+import io
 import os
 import pathlib
 import warnings
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -24,7 +28,25 @@ _ELLIPSE_SEMI_AXES = (0.270, 0.451)
 _ELLIPSE_SOFTNESS = 0.091
 
 
-def read_image(path: str | os.PathLike, size: int) -> np.ndarray:
+Cut = Callable[[np.ndarray], np.ndarray]  # [height, width, c] -> [size, size, c], both in [0, 1]
+
+
+class Encoded(NamedTuple):
+  """A picture's file that lies in a record; the functions here take it in a path's place.
+
+  Attributes:
+    content: the bytes of the file.
+    where: what messages call it.
+  """
+
+  content: bytes
+  where: str
+
+  def __str__(self):
+    return self.where
+
+
+def read_image(path: str | os.PathLike, size: int, cut: Cut | None = None) -> np.ndarray:
   """Reads a picture.
 
   Shrinking is by a Lanczos filter (antialiased), growing bicubic; both are clamped to the range.
@@ -34,6 +56,7 @@ def read_image(path: str | os.PathLike, size: int) -> np.ndarray:
     path: a picture of any size and of any mode that PIL reads: colour, grey (1, 8, 16 bit),
       palette, CMYK, with or without transparency.
     size: height and width wanted, in pixels.
+    cut: makes [size, size, c] out of the whole picture, instead of the middle square.
 
   Returns:
     float32 [size, size, 3] in [-1, 1].
@@ -41,14 +64,16 @@ def read_image(path: str | os.PathLike, size: int) -> np.ndarray:
   Raises:
     DataError: the file is missing, damaged, no picture, or smaller than 8 pixels.
   """
-  unit = _composited(_open(path), path, background=1.0)
+  unit = _composited(_open(path), path, background=1.0, whole=cut is not None)
   if unit.shape[-1] == 1:
     unit = np.repeat(unit, 3, axis=-1)
+  if cut is not None:
+    unit = _cut_out(cut, unit, path)
   smooth = (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC)
   return _resized(unit, size, *smooth) * np.float32(2) - np.float32(1)
 
 
-def read_mask(path: str | os.PathLike, size: int) -> np.ndarray:
+def read_mask(path: str | os.PathLike, size: int, cut: Cut | None = None) -> np.ndarray:
   """Reads a mask, white on the object.
 
   Colours count by their luminance, transparent pixels as outside. Shrinking averages areas,
@@ -57,6 +82,7 @@ def read_mask(path: str | os.PathLike, size: int) -> np.ndarray:
   Args:
     path: a picture as for `read_image`.
     size: height and width wanted, in pixels.
+    cut: as for `read_image`.
 
   Returns:
     float32 [size, size, 1] in [0, 1].
@@ -65,9 +91,11 @@ def read_mask(path: str | os.PathLike, size: int) -> np.ndarray:
     DataError: as for `read_image`, or no pixel reaches half of white (an empty mask, or a map of
       class numbers).
   """
-  unit = _composited(_open(path), path, background=0.0)
+  unit = _composited(_open(path), path, background=0.0, whole=cut is not None)
   if unit.shape[-1] == 3:
     unit = (unit @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+  if cut is not None:
+    unit = _cut_out(cut, unit, path)
   mask = _resized(unit, size, Image.Resampling.BOX, Image.Resampling.BILINEAR)
   if mask.max() < 0.5:
     raise DataError(
@@ -102,6 +130,12 @@ def read_depth(path: str | os.PathLike, size: int) -> np.ndarray:
   return np.float32(_FAR) - np.float32(_RANGE) * _resized(unit, size, nearest, nearest)[..., 0]
 
 
+def picture_shape(path: str | os.PathLike) -> tuple[int, int]:
+  """Height and width of an upright picture in pixels; raises `DataError` as `read_image` does."""
+  width, height = _open(path).size
+  return height, width
+
+
 def elliptic_mask(size: int) -> np.ndarray:
   """The mask for a picture without one: a soft ellipse in the middle, where a head is expected.
 
@@ -124,11 +158,11 @@ def elliptic_mask(size: int) -> np.ndarray:
 
 def _open(path):
   """The decoded picture, upright."""
-  path = pathlib.Path(path)
+  source = io.BytesIO(path.content) if isinstance(path, Encoded) else pathlib.Path(path)
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore')  # large pictures and odd metadata are no reason to stop
-      with Image.open(path) as file:
+      with Image.open(source) as file:
         file.load()
         picture = ImageOps.exif_transpose(file)
         picture.load()
@@ -154,12 +188,20 @@ def _open(path):
   return picture
 
 
-def _composited(picture, path, *, background):
-  """The middle square as float32 [n, n, 1 or 3] in [0, 1], laid over a grey background."""
-  width, height = picture.size
-  side = min(width, height)
-  left, top = (width - side) // 2, (height - side) // 2
-  picture = picture.crop((left, top, left + side, top + side))
+def _cut_out(cut, unit, path):
+  try:
+    return cut(unit)
+  except ValueError as error:
+    raise DataError(f'{path}: {error}') from None
+
+
+def _composited(picture, path, *, background, whole=False):
+  """The middle square, or all, as float32 [h, w, 1 or 3] in [0, 1] over a grey background."""
+  if not whole:
+    width, height = picture.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    picture = picture.crop((left, top, left + side, top + side))
   mode = picture.mode
   if mode.startswith('I'):  # 16 bits, also where PIL holds them in 32
     unit = np.asarray(picture).astype(np.float32)[..., None] / np.float32(65535)

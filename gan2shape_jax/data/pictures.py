@@ -1,13 +1,13 @@
 """The pictures of a run with what belongs to them: masks, latents, true depths, regions.
 
-`config.data.images` is 'embedded:heads', a file, a folder or a glob. A folder with a subfolder
-`image` is a data set: beside it mask/, depth/, head_mask/ (the region of the metrics) and
-latents.npz are used where they exist, and image128/, depth128/ and so on go before image/, depth/
-where the size is 128. A setting of its own overrides each of them, 'none' leaves one out.
+`config.data.images` is 'embedded:heads', a file, a folder, a glob, or a .txt that lists files (see
+`data.listing`). A folder with a subfolder `image` is a data set: beside it mask/, depth/,
+head_mask/ (the region of the metrics) and latents.npz are used where they exist, and image128/,
+depth128/ and so on go before image/, depth/ where the size is 128. A setting of its own overrides
+each of them, 'none' leaves one out.
 """
 
-import glob
-import itertools
+import functools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gan2shape_jax.data.alignment import align, alignment_targets, read_landmarks
 from gan2shape_jax.data.embedded import locate
 from gan2shape_jax.data.errors import DataError
-from gan2shape_jax.data.images import read_depth, read_image, read_mask
-from gan2shape_jax.data.latents import latent_files, read_latent, read_latents
+from gan2shape_jax.data.images import picture_shape, read_depth, read_image, read_mask
+from gan2shape_jax.data.latents import latent_files, latent_names, read_latent, read_latents
+from gan2shape_jax.data.listing import in_folder, is_list, listed, neighbours, refuse_duplicates
 
-_ENDINGS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.ppm', '.pgm')
 _NONE = 'none'
 
 
@@ -67,29 +68,41 @@ class Pictures(Sequence):
       return Pictures(self._entries[index], self.size)
     entry = self._entries[index]
     latent = entry['latent']
+    cut = None
+    if entry['points'] is not None:
+      points, targets = entry['points']
+      shape = picture_shape(entry['image'])
+      cut = functools.partial(
+        align, points=points, targets=targets, size=self.size, points_of=shape
+      )
 
-    def optional(read, kind):
-      return None if entry[kind] is None else read(entry[kind], self.size)
+    def optional(read, kind, *options):
+      return None if entry[kind] is None else read(entry[kind], self.size, *options)
 
     return Picture(
       name=entry['name'],
-      image=read_image(entry['image'], self.size),
-      mask=optional(read_mask, 'mask'),
+      image=read_image(entry['image'], self.size, cut),
+      mask=optional(read_mask, 'mask', cut),
       latent=read_latent(latent) if isinstance(latent, pathlib.Path) else latent,
       depth=optional(read_depth, 'depth'),
       region=optional(read_mask, 'region'),
       path=entry['image'],
     )
 
+  def sources(self, index: int) -> dict:
+    """What a picture is read from: name, image, mask, depth, region (paths) and latent."""
+    return dict(self._entries[index])
+
 
 def load_pictures(config_data, image_size: int) -> Pictures:
   """Lists the pictures of a run, sorted by name, and checks that what belongs to them is there.
 
   Args:
-    config_data: `config.data`: images, masks, latents, depths, regions, start, num. Masks, depths
-      and regions are folders with pictures of the same names (or a file, for a single picture);
-      latents an .npz archive whose 'w' is in the order of all pictures of the folder, whatever
-      part of them is selected, or a folder of NAME.npy.
+    config_data: `config.data`: images, masks, latents, depths, regions, landmarks, align_to,
+      start, num. Masks, depths and regions are folders with pictures of the same names (or a file,
+      for a single picture); latents an .npz archive whose 'w' goes by its 'names' or, without
+      them, is in the order of all pictures of the folder, whatever part of them is selected, or a
+      folder of NAME.npy. Landmarks align pictures and masks (see `data.alignment`).
     image_size: height and width to bring them to, in pixels.
 
   Returns:
@@ -97,7 +110,8 @@ def load_pictures(config_data, image_size: int) -> Pictures:
 
   Raises:
     DataError: there is no picture, two have the same name, something is missing for one of them
-      or latents are not as many as pictures. Unreadable files raise it when they are read.
+      or latents are not as many as pictures, or true depth is given for pictures to be aligned
+      (which would be another camera's). Unreadable files raise it when they are read.
   """
   given = os.fspath(config_data.images)
   if not given:
@@ -106,27 +120,52 @@ def load_pictures(config_data, image_size: int) -> Pictures:
   place = locate(given)
   if place.is_dir() and (place / 'image').is_dir():
     place, defaults = _data_set(place, image_size)
-  files = _listed(place)
-  folder_files = files if place.is_dir() else _neighbours(files)
+  files = listed(place)
+  folder_files = files
+  if not is_list(place):
+    folder_files = files if place.is_dir() else neighbours(files)
 
-  start, num = int(config_data.start), int(config_data.num)
-  if start < 0 or num < 0:
-    raise DataError(f'data.start={start}, data.num={num}: expected numbers of at least 0')
-  if start >= len(files):
-    raise DataError(f'data.start={start}: {given} has only {len(files)} pictures')
-  chosen = files[start : start + num] if num else files[start:]
+  chosen = files[selected(config_data, len(files), given)]
   names = [file.stem for file in chosen]
 
   partners = {}
   for kind, setting in (('mask', 'masks'), ('depth', 'depths'), ('region', 'regions')):
     partners[kind] = _partners(_setting(config_data, setting, defaults), names, kind)
   latents = _latents(_setting(config_data, 'latents', defaults), files, folder_files, names)
+  points = _points(config_data, names, partners)
   entries = [
-    {'name': file.stem, 'image': file, 'latent': latents.get(file.stem)}
+    {
+      'name': file.stem,
+      'image': file,
+      'latent': latents.get(file.stem),
+      'points': points.get(file.stem),
+    }
     | {kind: of_name.get(file.stem) for kind, of_name in partners.items()}
     for file in chosen
   ]
   return Pictures(entries, image_size)
+
+
+def selected(config_data, count: int, given: str) -> slice:
+  """Which pictures of a place are used.
+
+  Args:
+    config_data: `config.data`: start, num (0: all from there on).
+    count: how many there are.
+    given: the place, for messages.
+
+  Returns:
+    Their indices as a slice.
+
+  Raises:
+    DataError: a number is negative, or there are none from `start` on.
+  """
+  start, num = int(config_data.start), int(config_data.num)
+  if start < 0 or num < 0:
+    raise DataError(f'data.start={start}, data.num={num}: expected numbers of at least 0')
+  if start >= count:
+    raise DataError(f'data.start={start}: {given} has only {count} pictures')
+  return slice(start, min(start + num, count) if num else count)
 
 
 def _data_set(folder, size):
@@ -152,49 +191,6 @@ def _setting(config_data, setting, defaults):
   return locate(value) if value else defaults.get(setting)
 
 
-def _listed(place):
-  """The picture files that a file, folder or glob names, sorted by name."""
-  if place.is_dir():
-    files = _in_folder(place)
-    if not files:
-      raise DataError(f'{place}: expected pictures in this folder, there are none')
-  elif place.is_file():
-    return [place]
-  elif glob.has_magic(str(place)):
-    found = (pathlib.Path(path) for path in glob.glob(str(place), recursive=True))
-    files = _sorted(path for path in found if path.is_file() and _is_picture(path))
-    if not files:
-      raise DataError(f'{place}: expected pictures, nothing matches')
-  else:
-    raise DataError(f'{place}: no such file or folder, expected pictures')
-  _refuse_duplicates(files)
-  return files
-
-
-def _is_picture(path):
-  return path.suffix.lower() in _ENDINGS and not path.name.startswith('.')
-
-
-def _sorted(paths):
-  return sorted(paths, key=lambda path: (path.stem, str(path)))
-
-
-def _in_folder(folder):
-  return _sorted(path for path in folder.iterdir() if path.is_file() and _is_picture(path))
-
-
-def _refuse_duplicates(files):
-  for first, second in itertools.pairwise(files):
-    if first.stem == second.stem:
-      raise DataError(f'{second}: expected names to differ, {first} has the same')
-
-
-def _neighbours(files):
-  """All pictures of the folder that a file or the files of a glob lie in."""
-  folders = {file.parent for file in files}
-  return _in_folder(folders.pop()) if len(folders) == 1 else files
-
-
 def _partners(place, names, kind):
   """Name -> the file of the same name in a folder (or the one file given for one picture)."""
   if place is None:
@@ -206,8 +202,8 @@ def _partners(place, names, kind):
   if not place.is_dir():
     raise DataError(f'{place}: no such folder, expected a {kind} for each picture')
   wanted = set(names)
-  files = [path for path in _in_folder(place) if path.stem in wanted]
-  _refuse_duplicates(files)
+  files = [path for path in in_folder(place) if path.stem in wanted]
+  refuse_duplicates(files)
   found = {path.stem: path for path in files}
   for name in names:
     if name not in found:
@@ -221,7 +217,12 @@ def _latents(place, files, folder_files, names):
     return {}
   if place.is_dir():
     return latent_files(place, names)
-  latents = read_latents(place)
+  latents, listed_names = read_latents(place), latent_names(place)
+  if listed_names is not None:
+    for name in names:
+      if name not in listed_names:
+        raise DataError(f"{place}: expected a latent of {name}, its 'names' lack it")
+    return dict(zip(listed_names, latents, strict=True))
   for order in (folder_files, files):
     if len(order) == len(latents):
       return {file.stem: latent for file, latent in zip(order, latents, strict=True)}
@@ -229,3 +230,22 @@ def _latents(place, files, folder_files, names):
     f"{place}: expected 'w' with a latent for each of {len(folder_files)} pictures, "
     f'it has {len(latents)}'
   )
+
+
+def _points(config_data, names, partners):
+  """Name -> the five points of its face and the places they are brought to."""
+  if not config_data.landmarks:
+    return {}
+  place = locate(config_data.landmarks)
+  targets = alignment_targets(config_data.align_to)
+  for kind in ('depth', 'region'):
+    if partners[kind]:
+      raise DataError(
+        f'{place}: expected no {kind} of pictures that are aligned, it belongs to the picture as '
+        f'it was taken: --config.data.{kind}s=none leaves it out'
+      )
+  found = read_landmarks(place)
+  for name in names:
+    if name not in found:
+      raise DataError(f'{place}: expected a row for {name}, there is none')
+  return {name: (found[name], targets) for name in names}

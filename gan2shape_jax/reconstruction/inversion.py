@@ -2,8 +2,9 @@
 
 Adam on the latent of each picture, starting at the mean latent, with a learning rate that warms
 up and decays. The loss is the picture's L1, the L1 of the discriminator's features and a pull to
-the mean, as in GAN2Shape (Pan et al., ICLR 2021, section 3.2); the schedule follows Karras et al.,
-Analyzing and Improving the Image Quality of StyleGAN, 2020, appendix D.
+the mean, as in GAN2Shape (Pan et al., ICLR 2021, section 3.2), and LPIPS where its weights are
+given; the schedule follows Karras et al., Analyzing and Improving the Image Quality of StyleGAN,
+2020, appendix D.
 
 The loop runs on the host around one jitted step: on CPUs a scan over convolutions is many times
 slower.
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gan2shape_jax.models import discriminator, resampling, stylegan2
+from gan2shape_jax.models import discriminator, lpips, resampling, stylegan2
 from gan2shape_jax.reconstruction.losses import discriminator_feature_loss
 from gan2shape_jax.reconstruction.state import Frozen
 
@@ -43,8 +44,10 @@ class _Task(NamedTuple):
 
   images: jax.Array
   features: list[jax.Array]  # of the pictures; none where they do not count
+  levels: list[jax.Array]  # VGG16's of the pictures, likewise
   frozen: Frozen
   lam_features: jax.Array
+  lam_perceptual: jax.Array
   lam_mean: jax.Array
 
 
@@ -56,6 +59,7 @@ def invert(
   space: str = 'w',
   learning_rate: float = 0.2,
   lam_features: float = 0.25,
+  lam_perceptual: float = 0.0,
   lam_mean: float = 0.01,
   truncation: float = 1.0,
   crop: int = 0,
@@ -70,11 +74,13 @@ def invert(
 
   Args:
     images: [n, size, size, 3] pictures in [-1, 1]; the GAN's images are brought to their size.
-    frozen: generator, discriminator and mean latent are used.
+    frozen: generator, discriminator and mean latent are used, for `lam_perceptual` also the
+      weights of VGG16 and the LPIPS heads.
     iterations: Adam steps.
     space: 'w' (one latent for all layers) or 'w+' (one for each layer).
     learning_rate: the largest; it rises over the first twentieth and falls to zero by a cosine.
     lam_features: weight of the features' L1; 0 spares the discriminator.
+    lam_perceptual: weight of LPIPS; 0 spares VGG16.
     lam_mean: weight of the mean squared distance to the mean latent.
     truncation: as reconstruction will use it: images are made of mean + truncation * (w - mean).
     crop: as reconstruction will use it: centre crop of the GAN's image, 0 for none.
@@ -87,7 +93,8 @@ def invert(
     An `Inversion` for all pictures, in their order.
 
   Raises:
-    ValueError: images or space are not as expected.
+    ValueError: images or space are not as expected, or LPIPS has a weight but `frozen` no
+      perceptual parameters.
     FloatingPointError: the optimisation left the finite numbers.
   """
   images = jnp.asarray(images, jnp.float32)
@@ -96,7 +103,9 @@ def invert(
   if space not in ('w', 'w+'):
     raise ValueError(f"unknown latent space {space!r}: expected 'w' or 'w+'")
   layers = stylegan2.num_layers(frozen.generator) if space == 'w+' else 0
-  frozen = frozen._replace(perceptual=None, prior=None)
+  if lam_perceptual and frozen.perceptual is None:
+    raise ValueError('lam_perceptual needs the weights of VGG16 and the LPIPS heads')
+  frozen = frozen._replace(perceptual=frozen.perceptual if lam_perceptual else None, prior=None)
   start = jnp.asarray(frozen.mean_latent, jnp.float32)
   start = jnp.tile(start[None], (layers, 1)) if layers else start
   picture = (float(truncation), crop, origin_size)
@@ -110,7 +119,9 @@ def invert(
       jnp.minimum(chosen, count - 1)
     ]  # the last one is filled up with the last picture
     features = _features(batch, frozen) if lam_features else []
-    task = _Task(batch, features, frozen, jnp.float32(lam_features), jnp.float32(lam_mean))
+    levels = jax.jit(lpips.vgg_features)(frozen.perceptual, batch) if lam_perceptual else []
+    weights = (jnp.float32(lam) for lam in (lam_features, lam_perceptual, lam_mean))
+    task = _Task(batch, features, levels, frozen, *weights)
     latent = jnp.tile(start[None], (batch_size,) + (1,) * start.ndim)
     state = optax.scale_by_adam().init(latent)
     for k in range(iterations):
@@ -154,6 +165,9 @@ def _loss(latents, task: _Task, picture):
     # The loss is a mean over the batch: times its size, each picture counts as if alone.
     distance = discriminator_feature_loss(features, task.features) * images.shape[0]
     total = total + task.lam_features * distance
+  if task.levels:
+    distances = lpips.lpips_to_features(task.frozen.perceptual, images, task.levels)
+    total = total + task.lam_perceptual * distances.sum()
   away = latents - jnp.broadcast_to(task.frozen.mean_latent, latents.shape)
   axes = tuple(range(1, latents.ndim))
   return total + task.lam_mean * jnp.square(away).mean(axes).sum(), errors

@@ -19,8 +19,9 @@ NETWORKS = Networks._fields
 
 _SMALLEST_IMAGE = 64  # the networks halve so often
 _CHOICES = {
+  'mode': ('fit', 'predict', 'joint'),
   'loss.perceptual': ('lpips', 'discriminator', 'none'),
-  'prior.shape': ('ellipsoid', 'flat', 'asymmetric'),
+  'prior.shape': ('ellipsoid', 'dome', 'flat', 'asymmetric'),
   'inversion.space': ('w', 'w+'),
 }
 _AT_LEAST_ONE = (
@@ -66,6 +67,11 @@ def check_config(config: ConfigDict):
     if not true:
       raise SettingsError(f'{name}={value(name)!r}: expected {wanted}')
 
+  expect(
+    'networks.pretrained',
+    config.mode != 'predict' or config.networks.pretrained,
+    'trained networks, as mode=predict fits none',
+  )
   size = config.image_size
   power = size > 0 and size & (size - 1) == 0
   expect('image_size', power and size >= _SMALLEST_IMAGE, 'a power of two of at least 64')
@@ -136,7 +142,12 @@ def settings_from_config(config: ConfigDict) -> Settings:
 
 
 def plan_from_config(config: ConfigDict, *, trained: bool) -> Plan:
-  """Lengths of all steps; networks that come trained need no fit to the prior."""
+  """Lengths of all steps; networks that come trained need no fit to the prior.
+
+  A prediction has no steps at all.
+  """
+  if config.mode == 'predict':
+    return Plan((), 0, config.sampling.collect_iters)
   stages = [config.stages.first] + [config.stages.later] * (config.stages.count - 1)
   return Plan(
     tuple(StagePlan(s.step1, s.step2, s.step3, s.flip1, s.flip3) for s in stages),

@@ -78,6 +78,31 @@ def discriminator_shapes(
   return shapes
 
 
+def published_shapes(resolution: int, channel_multiplier: int) -> tuple[dict, dict]:
+  """The shapes of the published networks (config E has channel multiplier 1, config F has 2).
+
+  Args:
+    resolution: of the images, a power of two of at least 8.
+    channel_multiplier: of the widths above 32 pixels.
+
+  Returns:
+    Flat names to shapes of the generator and of the discriminator.
+  """
+  sizes = [2**k for k in range(2, resolution.bit_length())]
+  width = {size: min(512, channel_multiplier * 16384 // size) for size in sizes}
+  empty = lambda *shape: np.broadcast_to(np.float32(0), shape)
+  generator = {f'mapping/layer{k}/kernel': empty(512, 512) for k in range(1, 9)}
+  generator['constant'] = empty(4, 4, width[4])
+  for size in sizes:
+    generator[f'block{size}/conv/kernel'] = empty(3, 3, width[size], width[size])
+  discriminator = {'from_rgb/kernel': empty(3, width[resolution])}
+  for k, size in enumerate(reversed(sizes[:-1]), start=1):
+    discriminator[f'block{k}/conv2/kernel'] = empty(3, 3, width[2 * size], width[size])
+  discriminator['final_conv/kernel'] = empty(3, 3, width[4] + 1, width[4])
+  path = 'the published network'
+  return generator_shapes(generator, path), discriminator_shapes(discriminator, path)
+
+
 def _layer(name, kernel):
   return {f'{name}/kernel': kernel, f'{name}/bias': kernel[-1:]}
 

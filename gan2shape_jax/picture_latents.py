@@ -1,0 +1,224 @@
+"""The latent of each picture: given, kept from an earlier call, or found by inversion.
+
+Beside a latent that was found, `latent.npz` keeps what it was found for: digests of the picture's
+pixels and of the GAN's weights, and the settings of the inversion. It is used again only while all
+of that is the same.
+"""
+
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from gan2shape_jax import artefacts, data
+from gan2shape_jax.artefacts import pictures, sheets
+from gan2shape_jax.data.errors import read_arrays
+from gan2shape_jax.models import stylegan2
+from gan2shape_jax.progress import Progress
+from gan2shape_jax.reconstruction import domain, inversion, setup
+from gan2shape_jax.reconstruction.state import Frozen
+from gan2shape_jax.reconstruction.step2_projection import gan_images
+from gan2shape_jax.workdir import FitError, Preempted
+
+_FILE, _SHEET = 'latent.npz', 'inversion.png'
+_METRICS = {'inversion_l1': 'image_l1', 'gan_distance': 'gan_distance'}  # -> arrays of latent.npz
+_NAMES = {'picture': 'another picture', 'gan': 'another GAN'}
+
+_gan_images = jax.jit(gan_images, static_argnames=('settings', 'size'))
+
+
+class Found(NamedTuple):
+  """A picture's latent.
+
+  Attributes:
+    latent: [w_dim] or [layers, w_dim].
+    metrics: inversion_l1, the mean absolute difference between the picture and the GAN's image,
+      and gan_distance, how unlike the GAN's own images the picture is (1 is their 99th
+      percentile); none where the latent was given.
+    changed: an earlier latent of this picture was replaced by another one.
+  """
+
+  latent: np.ndarray
+  metrics: dict[str, float]
+  changed: bool = False
+
+
+class LatentFinder:
+  """Finds the latents of pictures one by one; what they share is computed once, when needed.
+
+  Example:
+    >>> finder = LatentFinder(config, frozen)
+    >>> found = finder.find(picture, workdir / picture.name, Progress(1, label=picture.name))
+  """
+
+  def __init__(
+    self, config: ConfigDict, frozen: Frozen, *, stop: Callable[[], bool] = lambda: False
+  ):
+    """Computes nothing yet.
+
+    Args:
+      config: a whole configuration.
+      frozen: its GAN and, for LPIPS, its perceptual weights.
+      stop: asked after every iteration whether to stop.
+    """
+    self._config, self._frozen, self._stop = config, frozen, stop
+    self._compiled = False
+    self._uses_lpips = config.loss.perceptual == 'lpips' and config.inversion.lam_perceptual > 0
+
+  def find(self, picture: data.Picture, folder: pathlib.Path, progress: Progress) -> Found:
+    """The picture's latent; writes `latent.npz` and `inversion.png` where it has to be found.
+
+    Args:
+      picture: the picture.
+      folder: where the latent is kept.
+      progress: shows how far the inversion is, and the warnings.
+
+    Returns:
+      A `Found`.
+
+    Raises:
+      ArtefactError: the folder cannot be written.
+      DataError: the latent kept cannot be read.
+      FitError: the inversion left the finite numbers.
+      Preempted: the caller asked to stop.
+    """
+    if picture.latent is not None:
+      return Found(picture.latent, {})
+    path = folder / _FILE
+    record = self._record(picture)
+    kept, reason = _read(path, record) if path.exists() else (None, '')
+    changed = False
+    if reason:
+      progress.note(f'{path.name} was found for {reason}: inverting again')
+    if kept is None or reason:
+      earlier, kept = kept, self._invert(picture, progress)
+      kept['record'] = np.array(json.dumps(record))
+      artefacts.write_arrays(path, kept)
+      (folder / _SHEET).unlink(missing_ok=True)
+      changed = earlier is not None and not np.array_equal(earlier['latent'], kept['latent'])
+    if not (folder / _SHEET).exists():
+      image = self.image_of(kept['latent'])
+      pictures.write_png(folder / _SHEET, sheets.inversion_sheet(picture.image, image))
+    metrics = {name: float(kept[of]) for name, of in _METRICS.items()}
+    if metrics['gan_distance'] > 1:
+      progress.note(
+        f'warning: {picture.path} is unlike what this GAN makes (gan_distance '
+        f'{metrics["gan_distance"]:.2f}; 99% of its own images are below 1): expect a poor shape. '
+        f'Is it upright, cropped and of the same kind? See {folder / _SHEET}'
+      )
+    return Found(kept['latent'], metrics, changed)
+
+  def image_of(self, latent) -> np.ndarray:
+    """The GAN's image of a latent, [size, size, 3] in [-1, 1]."""
+    frozen = self._frozen._replace(discriminator=None, perceptual=None, prior=None)
+    settings = setup.settings_from_config(self._config)
+    return np.asarray(_gan_images(latent[None], frozen, settings, self._config.image_size)[0])
+
+  @functools.cached_property
+  def _domain(self):
+    settings = setup.settings_from_config(self._config)
+    return domain.own_domain(self._frozen, settings, self._config.image_size)
+
+  @functools.cached_property
+  def _digest(self):
+    """Of the weights that the inversion uses."""
+    used = [self._frozen.generator, self._frozen.discriminator]
+    if self._uses_lpips:
+      used.append(self._frozen.perceptual)
+    return _digest_of(used)
+
+  def _record(self, picture):
+    """What a latent is found for."""
+    settings = {f'inversion.{name}': value for name, value in self._config.inversion.items()}
+    if not self._uses_lpips:
+      settings['inversion.lam_perceptual'] = 0
+    for name in ('truncation', 'crop', 'origin_size'):
+      settings[f'gan.{name}'] = self._config.gan[name]
+    return {'picture': _digest_of(picture.image), 'gan': self._digest, 'settings': settings}
+
+  def _invert(self, picture, progress):
+    settings, gan = self._config.inversion, self._config.gan
+
+    def show(done, total, mean_l1):
+      if self._stop():
+        raise Preempted(f'{picture.name}: stopped during inversion, which begins again next time')
+      progress.show(f'inversion {done}/{total} | image error {mean_l1:.4f}')
+
+    if not self._compiled:
+      progress.note('compiling inversion')
+      self._compiled = True
+    distance = domain.domain_distance(self._domain, self._frozen, picture.image[None])[0]
+    try:
+      found = inversion.invert(
+        picture.image[None],
+        self._frozen,
+        iterations=settings.iterations,
+        space=settings.space,
+        learning_rate=settings.learning_rate,
+        lam_features=settings.lam_features,
+        lam_perceptual=settings.lam_perceptual if self._uses_lpips else 0.0,
+        lam_mean=settings.lam_mean,
+        truncation=gan.truncation,
+        crop=gan.crop,
+        origin_size=gan.origin_size,
+        batch_size=1,
+        progress=show,
+      )
+    except FloatingPointError as error:
+      raise FitError(f'{picture.path}: inversion: {error}') from error
+    return {
+      'latent': np.asarray(found.latents[0]),
+      'image_l1': np.float32(found.image_l1[0]),
+      'gan_distance': np.float32(distance),
+    }
+
+
+def check_latents(shapes: dict[pathlib.Path, tuple | None], generator) -> None:
+  """Refuses latents that are not of the GAN's size.
+
+  Args:
+    shapes: a picture's path -> its latent's shape, None where it has none.
+    generator: the GAN's parameters.
+
+  Raises:
+    DataError: one line that names the first picture whose latent does not fit.
+  """
+  size, layers = stylegan2.latent_size(generator), stylegan2.num_layers(generator)
+  for path, shape in shapes.items():
+    if shape not in (None, (size,), (layers, size)):
+      raise data.DataError(
+        f'{path}: expected a latent [{size}] or [{layers}, {size}], as the GAN has them, the one '
+        f'given is {list(shape)}'
+      )
+
+
+def _read(path, record):
+  """The arrays kept and, where they were found for something else, the reason as text."""
+  kept = read_arrays(path, ('latent', 'image_l1'))
+  try:
+    kept |= read_arrays(path, ('gan_distance', 'record'))
+    earlier = json.loads(str(kept.pop('record')))
+    settings, now = earlier['settings'], record['settings']
+    differing = [_NAMES[part] for part in _NAMES if earlier[part] != record[part]]
+  except (data.DataError, ValueError, TypeError, KeyError):
+    return kept, 'something it does not tell'
+  for name in sorted({*settings, *now}):
+    if settings.get(name) != now.get(name):
+      differing.append(f'{name} {settings.get(name)!r} (now {now.get(name)!r})')
+  return kept, ', '.join(differing)
+
+
+def _digest_of(tree) -> str:
+  """SHA-256 of the names, types, shapes and bytes of all arrays of a tree."""
+  digest = hashlib.sha256()
+  for where, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    array = np.asarray(leaf)
+    digest.update(f'{jax.tree_util.keystr(where)} {array.dtype} {array.shape}'.encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+  return digest.hexdigest()

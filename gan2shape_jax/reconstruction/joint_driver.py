@@ -1,0 +1,207 @@
+"""Joint training over a list of pictures: the three steps in stages, with shared networks.
+
+Each iteration sees one picture; a pass over all comes in a random order (GAN2Shape, section 4,
+"joint training"). What the pictures' iterations need and no longer changes, the sources of step 2's
+pseudo samples and the projections that step 3 learns from, is collected picture by picture into
+stores, so that no more than one picture's is in memory.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from gan2shape_jax.reconstruction.driver import (
+  BEGINNING,
+  PRIOR,
+  STEP1,
+  STEP2,
+  STEP3,
+  Event,
+  Plan,
+  Position,
+  batch_index,
+)
+from gan2shape_jax.reconstruction.programs import Programs
+from gan2shape_jax.reconstruction.state import FitState, Frozen, Instance
+
+
+class Store(Protocol):
+  """Keeps pytrees of arrays of each picture and stage, on disk or wherever there is room."""
+
+  def has(self, stage: int, number: int) -> bool:
+    """Whether all that was put for a picture in a stage is there."""
+
+  def put(self, stage: int, number: int, trees: Iterable[Any], count: int) -> None:
+    """Keeps `count` trees of a picture; they are made as they are taken."""
+
+  def get(self, stage: int, number: int, index: int) -> Any:
+    """One of a picture's trees."""
+
+  def clear(self) -> None:
+    """Forgets everything, of all stages."""
+
+
+class Stores(NamedTuple):
+  """Where the driver keeps what it collects.
+
+  Attributes:
+    sources: of `step2_projection.Source`, one a picture.
+    projections: of `Projections` without their axis of batches, `plan.collect_iters` a picture.
+  """
+
+  sources: Store
+  projections: Store
+
+
+class Visit(NamedTuple):
+  """Which picture an iteration sees.
+
+  Attributes:
+    number: of the picture.
+    turn: passes over all pictures before this one, within the step.
+  """
+
+  number: int
+  turn: int
+
+
+def visit(key, stage: int, step: int, iteration: int, count: int) -> Visit:
+  """The picture of an iteration.
+
+  Args:
+    key: random key of the run.
+    stage: number of the stage.
+    step: number of the step.
+    iteration: within the step.
+    count: of pictures.
+
+  Returns:
+    A `Visit`; the iterations of a turn visit every picture once.
+  """
+  turn, place = divmod(iteration, count)
+  return Visit(int(_order(_step_keys(key, stage, step)[0], turn, count)[place]), turn)
+
+
+def train(
+  programs: Programs,
+  state: FitState,
+  instance: Callable[[int], Instance],
+  count: int,
+  frozen: Frozen,
+  plan: Plan,
+  key,
+  stores: Stores,
+  *,
+  prior_depth: Callable[[int], jax.Array] | None = None,
+  position: Position = BEGINNING,
+) -> Iterator[Event]:
+  """Trains the networks jointly from a position to the end.
+
+  All randomness comes from `key` with stage, step, pass and iteration folded in, so that a run
+  resumed at a position, with the stores as they were, makes the arrays of an unbroken one. Where
+  it was broken off while collecting, what is in the store is not made again: the networks, those
+  of the last event, are the same.
+
+  Args:
+    programs: compiled functions.
+    state: networks and optimiser at `position`; fresh ones are made at each change of step.
+    instance: number -> picture, read when it is asked for.
+    count: of pictures.
+    frozen: GAN, perceptual weights, priors.
+    plan: lengths of the steps, in iterations over all pictures together; `collect_iters` is of
+      each picture.
+    key: random key of the run.
+    stores: emptied as soon as what they hold is not needed any more.
+    prior_depth: number -> [size, size] shape to start from; needed with `plan.prior_iterations`.
+    position: where to begin.
+
+  Yields:
+    An `Event` after every iteration, without projections.
+  """
+  for stage in range(position.stage, len(plan.stages)):
+    for step in (PRIOR, STEP1, STEP2, STEP3):
+      if (stage, step) < (position.stage, position.step):
+        continue
+      length = plan.length(stage, step)
+      first = position.iteration if (stage, step) == (position.stage, position.step) else 0
+      for store, used in zip(stores, (STEP2, STEP3), strict=True):
+        if step != used:
+          store.clear()
+      if first >= length:
+        continue
+      if not first:
+        state = programs.fresh(state.params, step)
+      order_key, draw_key, collect_key = _step_keys(key, stage, step)
+      if step == STEP2:
+        _collect_sources(programs, state, instance, count, frozen, stores.sources, stage)
+      elif step == STEP3 and not first:
+        _collect_projections(
+          programs, state, instance, count, frozen, plan, collect_key, stores.projections, stage
+        )
+      for k in range(first, length):
+        turn, place = divmod(k, count)
+        if k == first or not place:
+          order = _order(order_key, turn, count)
+        number = int(order[place])
+        if step == PRIOR:
+          state, terms = programs.fit_prior(state, instance(number).image, prior_depth(number))
+        elif step == STEP1:
+          picture = instance(number)
+          scene = programs.observe(state.params, picture, frozen, flip=plan.stages[stage].flip1)
+          state, terms = programs.step1(state, scene, picture, frozen)
+        elif step == STEP2:
+          source = stores.sources.get(stage, number, 0)
+          iteration_key = jax.random.fold_in(draw_key, k)
+          state, terms = programs.step2(
+            state, source, instance(number).latent, frozen, iteration_key
+          )
+        else:
+          # Each pass takes the next batch of every picture.
+          index = batch_index(turn, plan.collect_iters, skip_first=plan.skip_first_batch)
+          batch = stores.projections.get(stage, number, index)
+          batches = jax.tree.map(lambda leaf: leaf[None], batch)
+          state, terms = programs.step3(
+            state, instance(number), batches, 0, frozen, flip=plan.stages[stage].flip3
+          )
+        last = k + 1 == length
+        after = Position(stage, step, k + 1) if not last else _next(stage, step)
+        yield Event(after, state, None, terms, (stage, step), last)
+  for store in stores:
+    store.clear()
+
+
+def _next(stage, step):
+  return Position(stage, step + 1) if step < STEP3 else Position(stage + 1)
+
+
+def _step_keys(key, stage, step):
+  """Keys of a step: of the pictures' order, of what is drawn in iterations, of collecting."""
+  return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, stage), step), 3)
+
+
+def _order(key, turn, count):
+  """The pictures' numbers in the order of a pass."""
+  return np.asarray(jax.random.permutation(jax.random.fold_in(key, turn), count))
+
+
+def _collect_sources(programs, state, instance, count, frozen, store, stage):
+  """Keeps what all pseudo samples of a picture share; step 2 does not change it."""
+  for number in range(count):
+    if not store.has(stage, number):
+      store.put(stage, number, [programs.source(state.params, instance(number), frozen)], 1)
+
+
+def _collect_projections(programs, state, instance, count, frozen, plan, key, store, stage):
+  """Projects fresh pseudo samples of every picture with the trained encoder."""
+  for number in range(count):
+    if store.has(stage, number):
+      continue
+    picture = instance(number)
+    source = programs.source(state.params, picture, frozen)
+    collect = functools.partial(programs.collect, state.params, source, picture.latent, frozen)
+    picture_key = jax.random.fold_in(key, number)
+    keys = (jax.random.fold_in(picture_key, k) for k in range(plan.collect_iters))
+    store.put(stage, number, map(collect, keys), plan.collect_iters)

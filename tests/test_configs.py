@@ -1,0 +1,95 @@
+"""Every configuration at full size: its numbers, its programs' shapes, its missing files."""
+
+import importlib
+import pathlib
+
+import jax
+import pytest
+
+from benchmarks.full_size import count_parameters, full_size_shapes, run_all
+from gan2shape_jax import assembly
+from gan2shape_jax.masks import check_category
+from gan2shape_jax.reconstruction import setup
+from gan2shape_jax.weights import WeightsError
+
+CASES = [
+  ('lsun_car', ''),
+  ('lsun_church', ''),
+  ('lsun_cat', ''),
+  ('lsun_cat', 'pretrain'),
+  ('celeba', ''),
+  ('celeba', 'pretrain'),
+  ('synface', ''),
+  ('synface', 'pretrain'),
+]
+# The paper's networks have these many parameters (names and shapes of the published checkpoints).
+NETWORKS = {
+  64: {'depth': 11_952_256, 'albedo': 11_955_456, 'view': 4_841_984, 'light': 4_841_472},
+  128: {'depth': 12_074_144, 'albedo': 12_075_744, 'view': 4_886_016, 'light': 4_885_504},
+}
+TOTALS = {  # iterations of all stages, and of the fit to the prior
+  ('lsun_car', ''): 2000 + 3 * 1100 + 1000,
+  ('lsun_church', ''): 2000 + 3 * 1100 + 1000,
+  ('lsun_cat', ''): 1600 + 3 * 1000,
+  ('lsun_cat', 'pretrain'): 4500 + 3 * 2700 + 1000,
+  ('celeba', ''): 1600 + 3 * 1000,
+  ('celeba', 'pretrain'): 4500 + 3 * 2700 + 1000,
+  ('synface', ''): 1200,
+  ('synface', 'pretrain'): 4500 + 7 * 2700 + 1000,
+}
+
+
+def load(name, variant=''):
+  return importlib.import_module(f'configs.{name}').get_config(variant)
+
+
+def test_no_configuration_is_left_out():
+  files = {path.stem for path in pathlib.Path('configs').glob('*.py')}
+  assert files == {name for name, _ in CASES} | {'heads'}
+
+
+@pytest.mark.parametrize(('name', 'variant'), CASES)
+def test_all_steps_fit_together_at_full_size(name, variant):
+  config = load(name, variant)
+  setup.check_config(config)
+  check_category(config)
+  shapes = full_size_shapes(config)
+  trace = lambda _, function, *arguments: jax.eval_shape(function, *arguments)
+  state, terms = run_all(config, shapes, trace)
+  assert {k: v.shape for k, v in terms.items()} == dict.fromkeys(terms, ())
+  assert jax.tree.map(lambda x: x.shape, state.params) == jax.tree.map(
+    lambda x: x.shape, shapes.params
+  )
+
+
+@pytest.mark.parametrize(('name', 'variant'), CASES)
+def test_lengths_are_the_published_ones(name, variant):
+  config = load(name, variant)
+  plan = setup.plan_from_config(config, trained=bool(config.networks.pretrained))
+  assert plan.total() == TOTALS[name, variant]
+
+
+@pytest.mark.parametrize('name', ['celeba', 'synface'])
+def test_networks_have_the_published_sizes(name):
+  config = load(name)
+  params = full_size_shapes(config).params
+  counts = {k: count_parameters(v) for k, v in params.items() if k != 'encoder'}
+  assert counts == NETWORKS[config.image_size]
+
+
+@pytest.mark.parametrize(('name', 'variant'), CASES)
+def test_unknown_variants_are_refused(name, variant):
+  with pytest.raises(ValueError, match='unknown variant'):
+    load(name, 'nonsense')
+
+
+@pytest.mark.parametrize('name', sorted({name for name, _ in CASES}))
+def test_all_missing_files_are_named_in_one_line(name):
+  config = load(name)
+  with pytest.raises(WeightsError) as caught:
+    assembly.check_files(config)
+  message = str(caught.value)
+  assert '\n' not in message
+  for setting in ('gan.weights', 'prior.view_light', 'parsing.weights', 'loss.perceptual_weights'):
+    assert setting in message
+  assert message.count('.pth') == 5 + bool(config.networks.pretrained)
