@@ -81,6 +81,7 @@ def full_size_shapes(config: ConfigDict) -> FullSize:
     shape(1, batch, 6),
     shape(1, batch, 4),
     shape(1, 6),
+    shape(1, size, size),
   )
   return FullSize(params, frozen, instance, projections)
 

@@ -28,11 +28,12 @@ def get_config(variant: str = ''):
   config.networks.bottleneck = 64
   config.networks.pretrained = 'embedded:heads'
   config.sampling.batch_size = 16
-  config.sampling.collect_iters = 20
+  config.sampling.collect_iters = 10
   config.loss.perceptual = 'none'
   config.loss.lam_view = 1.5
   config.loss.lam_light = 0.2
+  config.loss.lam_relief = 0.1
   config.optimizer.learning_rate = 1.5e-4
-  config.stages.first = stage(80, 120, 80, flip1=True, flip3=True)
-  config.stages.later = stage(30, 60, 60, flip1=True, flip3=True)
+  config.stages.first = stage(60, 80, 60, flip1=True, flip3=True)
+  config.stages.later = stage(20, 30, 30, flip1=True, flip3=True)
   return config

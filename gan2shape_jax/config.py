@@ -95,6 +95,7 @@ def get_default_config() -> ConfigDict:
   config.loss.lam_regular = 0.01  # size of latent offsets
   config.loss.lam_view = 0.0  # V on projections against the views drawn (0 = published)
   config.loss.lam_light = 0.0  # L on projections against the lights drawn (0 = published)
+  config.loss.lam_relief = 0.0  # coarse relief against that before step 3 (0 = published)
 
   config.optimizer = ConfigDict()
   config.optimizer.learning_rate = 1e-4

@@ -19,7 +19,7 @@ class Shelf:
   """Pytrees of one structure, by stage and picture; a `joint_driver.Store` on disk.
 
   Example:
-    >>> shelf = Shelf(workdir / 'projections', Projections(0, 0, 0, 0, 0), names)
+    >>> shelf = Shelf(workdir / 'projections', Projections(*[0] * 6), names)
     >>> shelf.put(0, 3, batches, count=4)
     >>> batch = shelf.get(0, 3, index=1)
   """

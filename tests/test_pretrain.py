@@ -6,7 +6,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from configs import heads
-from experiments.pretrain import pretrain
+from gan2shape_jax.pretraining import pretrain
 from gan2shape_jax.workdir import Preempted
 
 

@@ -1,6 +1,6 @@
 """Pictures, masks, latents, true depths and the prior of views and lights, read from files."""
 
-from gan2shape_jax.data.embedded import embedded_path, load_prior, locate
+from gan2shape_jax.data.embedded import check_prior, embedded_path, load_prior, locate
 from gan2shape_jax.data.errors import DataError
 from gan2shape_jax.data.images import elliptic_mask, read_depth, read_image, read_mask
 from gan2shape_jax.data.latents import read_latents
@@ -13,6 +13,7 @@ __all__ = [
   'DataError',
   'Picture',
   'Pictures',
+  'check_prior',
   'elliptic_mask',
   'embedded_path',
   'load_pictures',

@@ -1,4 +1,4 @@
-"""Joint training of the autoencoder on the GAN's own pictures, with probable symmetry (Unsup3d).
+"""Joint training of the autoencoder on many pictures, with probable symmetry (Unsup3d).
 
 One set of networks explains every picture by a depth and an albedo that are made symmetric (the
 mean with their mirror images, which they are pulled to), a view and a light; reconstruction of
@@ -21,7 +21,6 @@ import optax
 
 from gan2shape_jax import renderer
 from gan2shape_jax.models import stylegan2
-from gan2shape_jax.models.resampling import resize
 from gan2shape_jax.reconstruction import autoencoder, joint_views, losses, step2_projection
 from gan2shape_jax.reconstruction.state import FitState, Frozen, Networks, Settings
 
@@ -58,8 +57,9 @@ class JointPrograms(NamedTuple):
 
   Attributes:
     fresh: (params, phase) -> FitState; phase 0 fits the prior, phase 1 trains jointly.
-    fit_prior: (state, target depth, frozen, key) -> state, terms.
-    step: (state, iteration, target depth, frozen, key) -> state, terms.
+    fit_prior: (state, target depth, frozen, key, images) -> state, terms.
+    step: (state, iteration, target depth, frozen, key, images) -> state, terms; images are a batch
+      of pictures, None draws them from the GAN.
   """
 
   fresh: callable
@@ -96,8 +96,8 @@ def build(networks: Networks, settings: Settings, joint: JointSettings, size: in
     return FitState(params, optimizer.init({name: params[name] for name in TRAINED}))
 
   @functools.partial(jax.jit, donate_argnums=0)
-  def fit_prior(state, target, frozen, key):
-    images = draw(key, frozen)
+  def fit_prior(state, target, frozen, key, images=None):
+    images = draw(key, frozen) if images is None else images
 
     def error(params):
       raw = networks.depth(params, images)
@@ -110,8 +110,9 @@ def build(networks: Networks, settings: Settings, joint: JointSettings, size: in
     return FitState(params, inner), {'total': value}
 
   @functools.partial(jax.jit, donate_argnums=0)
-  def step(state, iteration, target, frozen, key):
-    images = draw(jax.random.fold_in(key, 0), frozen)
+  def step(state, iteration, target, frozen, key, images=None):
+    if images is None:
+      images = draw(jax.random.fold_in(key, 0), frozen)
     trained = {name: state.params[name] for name in TRAINED}
     lam_view = jnp.where(iteration < joint.fixed_shape, joint.lam_view_first, joint.lam_view)
     own = (iteration - joint.fixed_shape - joint.shared_shape) / max(joint.ramp, 1)
@@ -188,7 +189,7 @@ def loss(
     region: [size, size, 1] weight of each pixel, or None for all alike.
     own_shape: how much of its own shape each picture has beside the batch's mean, 0 to 1.
     prior_depth: [size, size] shape that the relief is pulled to, or None.
-    lam_prior: weight of that pull (`relief_distance`).
+    lam_prior: weight of that pull (`losses.relief_distance`).
     lam_view: weight of the views' distance to their prior (`joint_views.view_distance`).
     lam_light: weight of the distance of the lights' moments to theirs.
     lam_turn: weight of the error of known turns (`joint_views.turn_distance`); needs `key`.
@@ -230,7 +231,7 @@ def loss(
     'light': joint_views.moment_distance(lights, frozen.prior.light_mean, frozen.prior.light_cov),
   }
   if prior_depth is not None:
-    terms['prior'] = relief_distance(depths, prior_depth)
+    terms['prior'] = losses.relief_distance(depths, prior_depth)
   if key is not None:
     pictures, turns = joint_views.turned_pictures(
       key, images, shared[0], codes, settings, spread=turn_spread
@@ -248,23 +249,6 @@ def loss(
     + lam_turn * terms.get('turn', 0.0)
   )
   return terms['total'], terms
-
-
-def relief_distance(depths, prior_depth, *, cell: int = 8, scale: float = 0.02):
-  """How far the coarse relief is from the prior's; finer shape is free.
-
-  Args:
-    depths: [batch, size, size] canonical depths.
-    prior_depth: [size, size].
-    cell: depths are compared as means over cells of so many pixels.
-    scale: difference that counts as 1, camera units.
-
-  Returns:
-    [] mean squared difference.
-  """
-  size = prior_depth.shape[0] // cell
-  coarse = resize((depths - prior_depth[None])[..., None], size)
-  return jnp.mean((coarse / scale) ** 2)
 
 
 def box_mask(box, size: int):

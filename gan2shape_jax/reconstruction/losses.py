@@ -113,3 +113,20 @@ def perceptual_distance(frozen: Frozen, settings: Settings, images, targets, mas
 def image_features(frozen: Frozen, settings: Settings, images):
   """The discriminator's first block outputs for images in [-1, 1]."""
   return discriminator_features(frozen.discriminator, images, count=settings.discriminator_features)
+
+
+def relief_distance(depths, prior_depth, *, cell: int = 8, scale: float = 0.02):
+  """How far the coarse relief is from another one; finer shape is free.
+
+  Args:
+    depths: [batch, size, size] canonical depths.
+    prior_depth: [size, size].
+    cell: depths are compared as means over cells of so many pixels.
+    scale: difference that counts as 1, camera units.
+
+  Returns:
+    [] mean squared difference.
+  """
+  size = prior_depth.shape[0] // cell
+  coarse = resize((depths - prior_depth[None])[..., None], size)
+  return jnp.mean((coarse / scale) ** 2)

@@ -117,7 +117,7 @@ def build(networks: Networks, settings: Settings) -> Programs:
       lambda d: step2_projection.drawn_light_code(origin.factors.light, d, settings)
     )(draws)
     own = autoencoder.predict_views(networks, params['view'], origin.image[None], frozen, settings)
-    return Projections(projected, masks, draws.view, lights, own[0])
+    return Projections(projected, masks, draws.view, lights, own[0], origin.factors.depth)
 
   @functools.partial(jax.jit, donate_argnums=0, static_argnames='flip')
   def step3(state, instance, projections, index, frozen, flip):

@@ -122,6 +122,7 @@ def settings_from_config(config: ConfigDict) -> Settings:
     lam_regular=loss.lam_regular,
     lam_view=loss.lam_view,
     lam_light=loss.lam_light,
+    lam_relief=loss.lam_relief,
     smooth_huber=loss.smooth_huber,
     discriminator_features=loss.discriminator_features,
     view_scale=sampling.view_scale,

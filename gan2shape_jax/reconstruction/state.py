@@ -54,6 +54,7 @@ class Projections(NamedTuple):
     views: [batches, batch, 6] views drawn for the pseudo samples, network units.
     lights: [batches, batch, 4] lights drawn: ambient, diffuse, dx, dy, as the light network's.
     picture_view: [batches, 6] the picture's own view at that time, network units.
+    picture_depth: [batches, size, size] its canonical depth at that time.
   """
 
   images: jax.Array
@@ -61,6 +62,7 @@ class Projections(NamedTuple):
   views: jax.Array
   lights: jax.Array
   picture_view: jax.Array
+  picture_depth: jax.Array
 
 
 class FitState(NamedTuple):
@@ -150,6 +152,7 @@ class Settings:
   lam_regular: float = 0.01
   lam_view: float = 0.0
   lam_light: float = 0.0
+  lam_relief: float = 0.0
   smooth_huber: float = 0.0
   discriminator_features: int = 4
   view_scale: float = 1.0

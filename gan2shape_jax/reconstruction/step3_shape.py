@@ -108,4 +108,8 @@ def loss(
   if settings.lam_light:
     terms['light'] = jnp.mean(jnp.abs(lights - samples.lights))
     terms['total'] = terms['total'] + settings.lam_light * terms['light']
+  if settings.lam_relief:
+    # Where a view is told wrongly, relief would make up for it without end.
+    terms['relief'] = losses.relief_distance(scene.depths[:1], samples.picture_depth)
+    terms['total'] = terms['total'] + settings.lam_relief * terms['relief']
   return terms['total'], terms

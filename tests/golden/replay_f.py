@@ -196,7 +196,7 @@ def replay_step3(fixture, report):
   flip = 'flip3' in fixture.path.stem
   images = channels_last(fixture['proj_im'])
   count, size = images.shape[:2]
-  samples = Projections(images, channels_last(fixture['mask']), None, None, None)
+  samples = Projections(images, channels_last(fixture['mask']), *[None] * 4)
   shapes = {
     'depth': [(1, size, size)],
     'albedo': [(1, size, size, 3)],

@@ -1,0 +1,120 @@
+"""Joint training of starting networks, resumable, as a function of (config, workdir)."""
+
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from gan2shape_jax import artefacts
+from gan2shape_jax.assembly import load_frozen
+from gan2shape_jax.checkpoints import Checkpoints
+from gan2shape_jax.models import stylegan2
+from gan2shape_jax.progress import Progress
+from gan2shape_jax.reconstruction import joint, priors, setup
+from gan2shape_jax.reconstruction.state import FitState
+from gan2shape_jax.weights import save_safetensors
+from gan2shape_jax.workdir import FitError, Preempted, check_workdir
+
+
+def pretrain(
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  *,
+  every: int,
+  dtype: str,
+  stop: Callable[[], bool] = lambda: False,
+  images: np.ndarray | None = None,
+) -> pathlib.Path:
+  """Runs joint training and writes the networks.
+
+  Args:
+    config: a whole configuration; `config.joint` sets the training.
+    workdir: folder for checkpoints and result.
+    every: iterations between checkpoints.
+    dtype: of the written weights.
+    stop: tells whether to save and stop.
+    images: [n, size, size, 3] pictures to train on in place of the GAN's, with their mirror images.
+
+  Returns:
+    The path of the written file.
+
+  Raises:
+    ArtefactError, CheckpointError, DataError, FitError, SettingsError, WeightsError: one line that
+      names the file or the setting.
+    Preempted: `stop` said so; a checkpoint was written.
+  """
+  setup.check_config(config)
+  claim = check_workdir(workdir, config)
+  settings = setup.settings_from_config(config)
+  own = config.joint
+  of_joint = joint.JointSettings(
+    **{name: own[name] for name in joint.JointSettings.__dataclass_fields__}
+  )
+  frozen = load_frozen(config)
+  modules = setup.build_modules(config, stylegan2.latent_size(frozen.generator))
+  networks = setup.build_networks(modules)
+  programs = joint.build(networks, settings, of_joint, config.image_size)
+  key = jax.random.key(config.seed)
+  state = FitState(setup.initial_params(modules, config.image_size, key, names=joint.TRAINED), None)
+
+  artefacts.write_text(workdir / 'config.json', claim)
+  checkpoints = Checkpoints(workdir / 'checkpoints', keep=1)
+  total = own.prior_iterations + own.iterations
+  done = checkpoints.latest() or 0
+  phase = lambda count: 0 if count < own.prior_iterations else 1
+  if done:
+    state = programs.fresh(state.params, phase(done - 1))
+    leaves, structure = jax.tree.flatten(state)
+    restored = checkpoints.restore(done, {'state': leaves})
+    state = jax.tree.unflatten(structure, restored['state'])
+  target = jnp.asarray(
+    priors.prior_depth(
+      joint.box_mask(own.box, config.image_size),
+      shape=config.prior.shape,
+      category=config.prior.category,
+      near=config.prior.near,
+      far=config.prior.far,
+    )
+  )
+  progress = Progress(total, done=done, label='joint training')
+  while done < total:
+    if done in (0, own.prior_iterations):
+      state = programs.fresh(state.params, phase(done))
+    iteration_key = jax.random.fold_in(key, done)
+    batch = None if images is None else _batch(images, own.batch_size, config.seed, done)
+    if phase(done) == 0:
+      state, terms = programs.fit_prior(state, target, frozen, iteration_key, batch)
+    else:
+      state, terms = programs.step(
+        state, done - own.prior_iterations, target, frozen, iteration_key, batch
+      )
+    done += 1
+    saves = done % every == 0 or done == total or stop()
+    if saves or progress.due():
+      value = float(terms['total'])
+      if not np.isfinite(value):
+        raise FitError(f'{workdir}: iteration {done}: the loss is not finite, expected a number')
+    if progress.due():
+      progress.update(done, ('prior fit', 'joint')[phase(done - 1)], value)
+    if saves:
+      checkpoints.save(done, {'state': jax.tree.leaves(state)})
+    if stop() and done < total:
+      raise Preempted(f'{workdir}: stopped by SIGTERM at iteration {done}; saved')
+  progress.close()
+  path = workdir / 'networks.safetensors'
+  kept = {
+    name: jax.tree.map(lambda x: np.asarray(x, dtype), state.params[name]) for name in joint.TRAINED
+  }
+  save_safetensors(path, kept, {'iterations': str(own.iterations), 'seed': str(config.seed)})
+  return path
+
+
+def _batch(images, count, seed, iteration):
+  """Pictures of an iteration, each mirrored or not; a resumed run draws the same."""
+  random = np.random.default_rng((seed, iteration))
+  chosen = images[random.integers(len(images), size=count)]
+  mirrored = random.random(count) < 0.5
+  return jnp.asarray(np.where(mirrored[:, None, None, None], chosen[:, :, ::-1], chosen))
