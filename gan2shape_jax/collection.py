@@ -1,6 +1,8 @@
 """Reconstructs a collection of pictures into a folder: resumable, one picture after another."""
 
+import contextlib
 import pathlib
+import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, evaluation, sources
+from gan2shape_jax import artefacts, data, evaluation, sources
 from gan2shape_jax.artefacts.events import Events
 from gan2shape_jax.assembly import Assembly, assemble
 from gan2shape_jax.checkpoints import Checkpoints
@@ -52,7 +54,8 @@ def reconstruct_all(
     stop: asked after every iteration whether to save and stop.
 
   Returns:
-    A row for each picture: its name and metrics.
+    A row for each reconstructed picture: its name and metrics. With data.on_error=skip, pictures
+    that could not be are left out; failed.json tells why.
 
   Raises:
     SettingsError, DataError, WeightsError, CheckpointError, ArtefactError, FitError: one line that
@@ -64,10 +67,12 @@ def reconstruct_all(
   check_category(config)
   pictures = sources.load_pictures(config)
   waiting = [number for number, name in enumerate(pictures.names) if not _is_done(workdir / name)]
-  latents = {}
+  latents, failed = {}, {}
   for number in waiting:  # a damaged file is told before hours of work, not after
-    picture = pictures[number]
-    latents[picture.path] = None if picture.latent is None else picture.latent.shape
+    with _passed_over(config, failed, pictures.names[number]):
+      picture = pictures[number]
+      latents[picture.path] = None if picture.latent is None else picture.latent.shape
+  waiting = [number for number in waiting if pictures.names[number] not in failed]
   text = check_workdir(workdir, config)
   if waiting:
     clock = Stopwatch()
@@ -81,18 +86,40 @@ def reconstruct_all(
     with Events(workdir / 'events') as events:
       run = _Run(config, shared, finder, find_mask, events, stop, set())
       for number in waiting:
-        _reconstruct_one(run, pictures[number], number, workdir / pictures.names[number], clock)
+        name = pictures.names[number]
+        with _passed_over(config, failed, name):
+          _reconstruct_one(run, pictures[number], number, workdir / name, clock)
         clock = Stopwatch()
-  rows = [_row(name, workdir / name) for name in pictures.names]
-  if waiting or not _is_current(workdir, pictures.names):
+  names = [name for name in pictures.names if name not in failed]
+  if failed:
+    print(f'{len(names)} done, {len(failed)} failed: {", ".join(failed)}', file=sys.stderr)
+    artefacts.write_json(workdir / 'failed.json', failed)
+  else:
+    (workdir / 'failed.json').unlink(missing_ok=True)
+  if not names:
+    raise data.DataError(f'{config.data.images}: no picture could be reconstructed')
+  rows = [_row(name, workdir / name) for name in names]
+  if waiting or not _is_current(workdir, names):
     try:
       evaluation.write_metrics(workdir / 'metrics.csv', rows)
     except OSError as error:
       raise artefacts.ArtefactError(
         f'cannot write {workdir / "metrics.csv"}: {error.strerror or error}'
       ) from error
-    artefacts.write_page(workdir, pictures.names)
+    artefacts.write_page(workdir, names)
   return rows
+
+
+@contextlib.contextmanager
+def _passed_over(config, failed, name):
+  """With data.on_error=skip, notes what is wrong with a picture in place of raising it."""
+  try:
+    yield
+  except (data.DataError, FitError) as error:
+    if config.data.on_error != 'skip':
+      raise
+    failed[name] = str(error)
+    print(f'passed over: {error}', file=sys.stderr)
 
 
 def _is_done(folder):

@@ -1,16 +1,19 @@
 """Every configuration at full size: its numbers, its programs' shapes, its missing files."""
 
 import importlib
+import json
+import math
 import pathlib
 
 import jax
 import pytest
 
-from benchmarks.full_size import count_parameters, full_size_shapes, run_all
+from benchmarks.full_size import GANS, count_parameters, full_size_shapes, run_all
 from gan2shape_jax import assembly
 from gan2shape_jax.masks import check_category
 from gan2shape_jax.reconstruction import setup
 from gan2shape_jax.weights import WeightsError
+from gan2shape_jax.weights.autoencoder import CHECKPOINT_KEYS
 
 CASES = [
   ('lsun_car', ''),
@@ -22,11 +25,7 @@ CASES = [
   ('synface', ''),
   ('synface', 'pretrain'),
 ]
-# The paper's networks have these many parameters (names and shapes of the published checkpoints).
-NETWORKS = {
-  64: {'depth': 11_952_256, 'albedo': 11_955_456, 'view': 4_841_984, 'light': 4_841_472},
-  128: {'depth': 12_074_144, 'albedo': 12_075_744, 'view': 4_886_016, 'light': 4_885_504},
-}
+MANIFESTS = pathlib.Path(__file__).parent / 'testdata' / 'manifests.json'
 TOTALS = {  # iterations of all stages, and of the fit to the prior
   ('lsun_car', ''): 2000 + 3 * 1100 + 1000,
   ('lsun_church', ''): 2000 + 3 * 1100 + 1000,
@@ -48,9 +47,9 @@ def test_no_configuration_is_left_out():
   assert files == {name for name, _ in CASES} | {'heads'}
 
 
-@pytest.mark.parametrize(('name', 'variant'), CASES)
-def test_all_steps_fit_together_at_full_size(name, variant):
-  config = load(name, variant)
+@pytest.mark.parametrize('name', sorted({name for name, _ in CASES}))
+def test_all_steps_fit_together_at_full_size(name):
+  config = load(name)
   setup.check_config(config)
   check_category(config)
   shapes = full_size_shapes(config)
@@ -72,9 +71,26 @@ def test_lengths_are_the_published_ones(name, variant):
 @pytest.mark.parametrize('name', ['celeba', 'synface'])
 def test_networks_have_the_published_sizes(name):
   config = load(name)
+  manifest = json.loads(MANIFESTS.read_text())[f'gan2shape_{config.image_size}']
+  published = {
+    kind: sum(math.prod(shape) for shape in manifest[key].values())
+    for kind, key in CHECKPOINT_KEYS.items()
+  }
   params = full_size_shapes(config).params
-  counts = {k: count_parameters(v) for k, v in params.items() if k != 'encoder'}
-  assert counts == NETWORKS[config.image_size]
+  assert {kind: count_parameters(tree) for kind, tree in params.items()} == published
+
+
+@pytest.mark.parametrize('name', ['celeba', 'lsun_church', 'lsun_car'])
+def test_gans_have_the_published_sizes(name):
+  config = load(name)
+  resolution, multiplier = GANS[pathlib.Path(config.gan.weights).name]
+  manifest = json.loads(MANIFESTS.read_text())
+  manifest = manifest[f'stylegan2_{resolution}_channel_multiplier_{multiplier}']
+  frozen = full_size_shapes(config).frozen
+  for key, tree in (('g_ema', frozen.generator), ('d', frozen.discriminator)):
+    # Blur kernels are not parameters here.
+    kept = {name: shape for name, shape in manifest[key].items() if 'kernel' not in name}
+    assert count_parameters(tree) == sum(math.prod(shape) for shape in kept.values())
 
 
 @pytest.mark.parametrize(('name', 'variant'), CASES)

@@ -19,6 +19,7 @@ NETWORKS = Networks._fields
 
 _SMALLEST_IMAGE = 64  # the networks halve so often
 _CHOICES = {
+  'data.on_error': ('stop', 'skip'),
   'mode': ('fit', 'predict', 'joint'),
   'loss.perceptual': ('lpips', 'discriminator', 'none'),
   'prior.shape': ('ellipsoid', 'dome', 'flat', 'asymmetric'),
