@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from configs import heads
-from gan2shape_jax import data, prior_estimation
+from gan2shape_jax import data, pretraining, prior_estimation
+from gan2shape_jax.reconstruction import setup
+from gan2shape_jax.weights import save_safetensors
 
 COUNT = 16
 
@@ -32,14 +34,22 @@ def config(tmp_path):
 
 
 @pytest.fixture
-def compiled_once(tmp_path):
-  names = ('jax_compilation_cache_dir', 'jax_persistent_cache_min_compile_time_secs')
-  before = [getattr(jax.config, name) for name in names]
-  for name, value in zip(names, (str(tmp_path / 'cache'), 0.3), strict=True):
-    jax.config.update(name, value)
-  yield
-  for name, value in zip(names, before, strict=True):
-    jax.config.update(name, value)
+def untrained(monkeypatch):
+  """Training, which has its own test, hands over the networks it would start from."""
+  calls = []
+
+  def pretrain(config, workdir, *, images, **_):
+    calls.append((config, images))
+    modules = setup.build_modules(config, 256)
+    params = setup.initial_params(
+      modules, config.image_size, jax.random.key(0), names=('view', 'light')
+    )
+    workdir.mkdir(parents=True)
+    save_safetensors(workdir / 'networks.safetensors', params)
+    return workdir / 'networks.safetensors'
+
+  monkeypatch.setattr(pretraining, 'pretrain', pretrain)
+  return calls
 
 
 def test_gaussian_of_known_samples():
@@ -57,14 +67,29 @@ def test_the_broad_prior_is_one():
   data.check_prior(prior_estimation.broad_prior()._asdict(), 'the broad prior')
 
 
-@pytest.mark.usefixtures('compiled_once')
-def test_an_estimate_is_written_and_read_as_a_prior(config, tmp_path):
+def test_an_estimate_is_written_and_read_as_a_prior(config, untrained, tmp_path):
   workdir = tmp_path / 'run'
-  prior = prior_estimation.estimate(config, workdir, rounds=1)
+  prior = prior_estimation.estimate(config, workdir, rounds=2)
   kept = data.load_prior(workdir / 'prior.npz')
   for name, array in prior._asdict().items():
     np.testing.assert_array_equal(array, getattr(kept, name))
   assert 'yaw' in prior_estimation.describe(prior, config)
+  (first, images), (second, _) = untrained
+  assert images.shape == (COUNT, 64, 64, 3)
+  assert first.joint.lam_view < second.joint.lam_view == config.joint.lam_view
+  broad, fitted = (data.load_prior(own.prior.view_light) for own in (first, second))
+  assert broad.view_cov[1, 1] > 0.2
+  assert not np.array_equal(broad.view_cov, fitted.view_cov)
+
+
+def test_batches_are_pictures_or_their_mirror_images_and_drawn_again_on_resume():
+  images = np.random.default_rng(0).random((5, 4, 4, 3)).astype(np.float32)
+  batch = np.asarray(pretraining._batch(images, 32, seed=1, iteration=7))
+  np.testing.assert_array_equal(batch, pretraining._batch(images, 32, seed=1, iteration=7))
+  assert not np.array_equal(batch, pretraining._batch(images, 32, seed=1, iteration=8))
+  both = [*images, *images[:, :, ::-1]]
+  found = {next(k for k, image in enumerate(both) if np.array_equal(image, b)) for b in batch}
+  assert len(found) > 5
 
 
 def test_too_few_pictures_are_refused(config, tmp_path):
