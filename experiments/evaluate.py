@@ -18,6 +18,7 @@ over), and writes one table into the folder: evaluation.csv and evaluation.md. I
 """
 
 import csv
+import functools
 import io
 import pathlib
 from collections.abc import Callable, Sequence
@@ -102,9 +103,9 @@ def baseline_rows(config: ConfigDict, pictures: Sequence) -> list[dict]:
     ]
     return _summary(name, metrics)
 
-  def prior(picture, mask, **options):
+  def prior(picture, make, mask):
     try:
-      return priors.prior_depth(mask, **options)
+      return make(mask)
     except ValueError as error:
       raise data.DataError(f'{picture.path}: {error}') from error
 
@@ -120,20 +121,12 @@ def baseline_rows(config: ConfigDict, pictures: Sequence) -> list[dict]:
   own = (config.prior.near, config.prior.far)
   for near, far in dict.fromkeys((*_RANGES, own)):
     name = f'ellipsoid {near:g} to {far:g}' + (' (config.prior)' if (near, far) == own else '')
-    options = {'category': 'head', 'near': near, 'far': far}
-    rows.append(row(name, lambda picture, o=options: prior(picture, _region(picture), **o)))
+    make = functools.partial(priors.prior_depth, category='head', near=near, far=far)
+    rows.append(row(name, lambda picture, make=make: prior(picture, make, _region(picture))))
 
   def start(picture):
     mask = data.elliptic_mask(config.image_size) if picture.mask is None else picture.mask
-    return prior(
-      picture,
-      mask,
-      shape=config.prior.shape,
-      category=config.prior.category,
-      near=config.prior.near,
-      far=config.prior.far,
-      image_centered=config.published or config.prior.image_centered,
-    )
+    return prior(picture, functools.partial(setup.prior_depth, config), mask)
 
   rows.append(row("start: config.prior, picture's mask", start))
   return rows

@@ -20,7 +20,7 @@ from gan2shape_jax.gan_views import gan_frames
 from gan2shape_jax.masks import FindMask, check_category, mask_finder
 from gan2shape_jax.picture_latents import Found, LatentFinder, check_latents
 from gan2shape_jax.progress import Progress, Stopwatch
-from gan2shape_jax.reconstruction import driver, priors, setup
+from gan2shape_jax.reconstruction import driver, setup
 from gan2shape_jax.reconstruction.state import FitState, Instance, Projections
 from gan2shape_jax.workdir import FitError, Preempted, check_workdir, read_json
 
@@ -290,14 +290,7 @@ def _report(run: _Run, event, done, picture, progress):
 
 def _prior_depth(config, picture, mask):
   try:
-    return priors.prior_depth(
-      mask,
-      shape=config.prior.shape,
-      category=config.prior.category,
-      near=config.prior.near,
-      far=config.prior.far,
-      image_centered=config.published or config.prior.image_centered,
-    )
+    return setup.prior_depth(config, mask)
   except ValueError as error:
     raise FitError(f'{picture.path}: {error}') from error
 

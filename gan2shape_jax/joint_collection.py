@@ -19,10 +19,10 @@ from gan2shape_jax import artefacts, sources
 from gan2shape_jax.artefacts.events import Events
 from gan2shape_jax.assembly import Assembly, assemble
 from gan2shape_jax.checkpoints import Checkpoints
-from gan2shape_jax.masks import mask_finder
+from gan2shape_jax.masks import check_category, mask_finder
 from gan2shape_jax.picture_latents import LatentFinder, check_latents
 from gan2shape_jax.progress import Progress
-from gan2shape_jax.reconstruction import driver, joint_driver, priors, setup
+from gan2shape_jax.reconstruction import driver, joint_driver, setup
 from gan2shape_jax.reconstruction.state import Factors, FitState, Instance, Projections
 from gan2shape_jax.reconstruction.step2_projection import Source
 from gan2shape_jax.shelves import Shelf
@@ -71,6 +71,7 @@ def train_jointly(
   """
   workdir = pathlib.Path(workdir)
   setup.check_config(config)
+  check_category(config)
   pictures = sources.load_pictures(config)
   names, path = pictures.names, workdir / NETWORKS
   claim = check_workdir(workdir, config)
@@ -202,14 +203,7 @@ def _prepare(run: _Run, pictures: Sequence) -> Shelf:
 
 def _prior_depth(config, picture, mask):
   try:
-    return priors.prior_depth(
-      mask,
-      shape=config.prior.shape,
-      category=config.prior.category,
-      near=config.prior.near,
-      far=config.prior.far,
-      image_centered=config.published or config.prior.image_centered,
-    )
+    return setup.prior_depth(config, mask)
   except ValueError as error:
     raise FitError(f'{picture.path}: {error}') from error
 

@@ -35,7 +35,12 @@ def config():
 
 
 def test_baselines_from_the_command_line(tmp_path):
-  done = command('--baselines_only', f'--workdir={tmp_path}', '--config.prior.near=0.95')
+  done = command(
+    '--baselines_only',
+    f'--workdir={tmp_path}',
+    '--config.prior.near=0.95',
+    '--config.prior.far=1.03',
+  )
   assert done.returncode == 0, done.stderr
   with (tmp_path / 'evaluation.csv').open() as file:
     rows = {row['name']: row for row in csv.DictReader(file)}

@@ -11,6 +11,7 @@ from gan2shape_jax.models.networks import (
   default_group_norm_base,
   default_width,
 )
+from gan2shape_jax.reconstruction import priors
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan
 from gan2shape_jax.reconstruction.state import Networks, Settings
 from gan2shape_jax.renderer import Camera
@@ -156,6 +157,23 @@ def plan_from_config(config: ConfigDict, *, trained: bool) -> Plan:
     0 if trained else config.prior.iterations,
     config.sampling.collect_iters,
     config.published or config.sampling.skip_first_batch,
+  )
+
+
+def prior_depth(config: ConfigDict, mask):
+  """The shape that a configuration starts from, [size, size], in a mask.
+
+  Raises:
+    ValueError: as `priors.prior_depth`.
+  """
+  prior = config.prior
+  return priors.prior_depth(
+    mask,
+    shape=prior.shape,
+    category=prior.category,
+    near=prior.near,
+    far=prior.far,
+    image_centered=config.published or prior.image_centered,
   )
 
 
