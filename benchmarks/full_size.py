@@ -123,10 +123,10 @@ def run_all(config: ConfigDict, everything: FullSize, call):
   )
   call('step 1', built.step1, fresh(1), scene, instance, frozen)
   source = call('source', built.source, params, instance, frozen)
-  call('step 2', built.step2, fresh(2), source, instance.latent, frozen, key)
-  call('collect', built.collect, params, source, instance.latent, frozen, key)
-  step3 = lambda s, i, p, n, f: built.step3(s, i, p, n, f, flip=stage.flip3)
-  state, terms = call('step 3', step3, fresh(3), instance, projections, jnp.int32(0), frozen)
+  call('step 2', built.step2, fresh(2), source, instance.latent, key, frozen, 0)
+  call('collect', built.collect, params, source, instance.latent, key, frozen, 0)
+  step3 = lambda s, i, p, f, n: built.step3(s, i, p, f, n, flip=stage.flip3)
+  state, terms = call('step 3', step3, fresh(3), instance, projections, frozen, jnp.int32(0))
   return state, terms
 
 

@@ -138,15 +138,15 @@ def measure_steps(config: ConfigDict, shared: Assembly, effort: Effort) -> dict[
     add(f'step 1{suffix}', _stepping(step1, fresh(1)))
   add('source', lambda: programs.source(params, instance, frozen))
   source = programs.source(params, instance, frozen)
-  step2 = lambda state: programs.step2(state, source, latent, frozen, key)
+  step2 = lambda state: programs.step2(state, source, latent, key, frozen, 0)
   add('step 2', _stepping(step2, fresh(2)))
-  collect = lambda: programs.collect(params, source, latent, frozen, key)
+  collect = lambda: programs.collect(params, source, latent, key, frozen, 0)
   add('collect', collect)
   projections = jax.tree.map(lambda x: jnp.stack([x] * plan.collect_iters), collect())
   for flip in effort.flips:
     suffix = ' flip' if flip else ''
     step3 = lambda state, flip=flip: programs.step3(
-      state, instance, projections, 0, frozen, flip=flip
+      state, instance, projections, frozen, 0, flip=flip
     )
     add(f'step 3{suffix}', _stepping(step3, fresh(3)))
   add('factors', lambda: programs.factors(params, instance, frozen))

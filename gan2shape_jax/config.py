@@ -140,6 +140,12 @@ def get_default_config() -> ConfigDict:
   config.checkpoint.every = 200  # iterations between checkpoints, beside those at step boundaries
   config.checkpoint.keep = 2
 
+  config.parallel = ConfigDict()  # docs/devices.md
+  config.parallel.devices = 0  # of this process; 0 = all
+  config.parallel.split = 'images'  # every device has its own pictures; samples: all have the same
+  config.parallel.instances_per_device = 1  # pictures fitted side by side on a device
+  config.parallel.form = 'auto'  # of those: vmap, loop; auto = loop on CPUs
+
   config.results = ConfigDict()
   config.results.videos = True
   config.results.mesh = True

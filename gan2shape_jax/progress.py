@@ -100,7 +100,11 @@ class Stopwatch:
     try:
       yield
     finally:
-      self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+      self.add(name, time.monotonic() - start)
+
+  def add(self, name: str, seconds: float):
+    """Adds seconds to a part."""
+    self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
   def total(self) -> float:
     """Seconds of all parts."""

@@ -1,10 +1,10 @@
-"""Test set-up: four simulated devices, strict array shapes, the folder of golden fixtures."""
+"""Test set-up: eight simulated devices, strict array shapes, the folder of golden fixtures."""
 
 import os
 
 os.environ['JAX_PLATFORMS'] = os.environ.get('JAX_PLATFORMS', 'cpu')
 os.environ['XLA_FLAGS'] = (
-  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=4'
+  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
 )
 
 import pathlib

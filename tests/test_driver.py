@@ -1,39 +1,17 @@
 """The loop over stages: order, positions, what each step trains, and resuming."""
 
 import functools
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan2shape_jax.data import load_prior
-from gan2shape_jax.models import stylegan2
 from gan2shape_jax.reconstruction import driver
 from gan2shape_jax.reconstruction.driver import Plan, Position, StagePlan, batch_index, reconstruct
 from gan2shape_jax.reconstruction.programs import TRAINED, Programs, build
-from gan2shape_jax.reconstruction.state import (
-  FitState,
-  Frozen,
-  Instance,
-  Networks,
-  Projections,
-  Settings,
-)
-from gan2shape_jax.weights import load_stylegan2
-
-CHECKPOINT = pathlib.Path(__file__).parent / 'testdata' / 'golden' / 'a_stylegan2_32.pt'
-SIZE = 16
-SETTINGS = Settings(
-  perceptual='none',
-  discriminator_features=2,
-  batch_size=2,
-  march_steps=4,
-  learning_rate=1e-2,
-  lam_view=0.1,
-  lam_light=0.1,
-)
+from gan2shape_jax.reconstruction.state import FitState, Instance, Projections
+from tests.small_fit import SETTINGS, SIZE, frozen, instance, setting
 
 
 def plan(*lengths, prior=0, batches=2, **options):
@@ -162,51 +140,9 @@ def test_events_continue_from_every_position(plan):
 
 
 @functools.cache
-def frozen():
-  generator, discriminator = jax.tree.map(jnp.asarray, load_stylegan2(CHECKPOINT))
-  prior = jax.tree.map(jnp.asarray, load_prior('embedded:heads'))
-  mean = jnp.zeros(stylegan2.latent_size(generator))
-  return Frozen(generator, discriminator, None, mean, prior)
-
-
-@functools.cache
-def setting():
-  """Programs of linear networks and their first parameters."""
-
-  def linear(params, images, shape):
-    flat = images.reshape(images.shape[0], -1)
-    return (flat @ params['kernel'] + params['bias'][None]).reshape(images.shape[0], *shape)
-
-  shapes = {
-    'depth': (SIZE, SIZE),
-    'albedo': (SIZE, SIZE, 3),
-    'view': (6,),
-    'light': (4,),
-    'encoder': (stylegan2.latent_size(frozen().generator),),
-  }
-  networks = Networks(
-    **{
-      name: lambda params, images, shape=shape: jnp.tanh(linear(params, images, shape))
-      for name, shape in shapes.items()
-    }
-  )
-  rng = np.random.default_rng(0)
-  params = {
-    name: {
-      'kernel': rng.normal(size=(SIZE * SIZE * 3, np.prod(shape))).astype(np.float32) / 100,
-      'bias': np.zeros(np.prod(shape), np.float32),
-    }
-    for name, shape in shapes.items()
-  }
+def compiled():
+  networks, params = setting()
   return build(networks, SETTINGS), params
-
-
-@functools.cache
-def instance():
-  rng = np.random.default_rng(1)
-  image = rng.uniform(-1, 1, (SIZE, SIZE, 3)).astype(np.float32)
-  latent = rng.normal(size=stylegan2.latent_size(frozen().generator)).astype(np.float32)
-  return jax.tree.map(jnp.asarray, Instance(image, np.ones((SIZE, SIZE, 1), np.float32), latent))
 
 
 REAL = plan((2, 3, 3), (1, 1, 1), prior=1)
@@ -219,7 +155,7 @@ def copied(tree):
 @functools.cache
 def fit(seed):
   """Parameters, optimiser and projections before each iteration, and those at the end."""
-  programs, params = setting()
+  programs, params = compiled()
   params = jax.tree.map(jnp.asarray, params)
   states = [(copied(params), None, None)]
   depth = jnp.full((SIZE, SIZE), 0.95)
@@ -269,7 +205,7 @@ def test_the_seed_decides_everything():
 
 @pytest.mark.parametrize('done', range(REAL.total() + 1))
 def test_a_run_continued_anywhere_ends_bit_for_bit_the_same(done):
-  programs, _ = setting()
+  programs, _ = compiled()
   states = fit(0)
   position = REAL.position(done)
   params, optimizer, projections = jax.tree.map(jnp.array, states[done])

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan2shape_jax import collection, data
+from gan2shape_jax import data
 from gan2shape_jax.assembly import load_frozen
 from gan2shape_jax.checkpoints import Checkpoints
 from gan2shape_jax.config import get_default_config
 from gan2shape_jax.models.lpips import CONVS_PER_LEVEL
 from gan2shape_jax.picture_latents import Found, LatentFinder
-from gan2shape_jax.progress import Progress, Stopwatch
+from gan2shape_jax.preparation import Preparation, prepare
+from gan2shape_jax.progress import Progress
 from gan2shape_jax.reconstruction import domain
 from gan2shape_jax.reconstruction.state import Settings
 from gan2shape_jax.sources import draw_samples
@@ -172,29 +173,25 @@ def test_pictures_unlike_the_gans_own_are_told(config, frozen, tmp_path, capsys)
   assert np.mean(distances > 1) < 0.1
 
 
-def test_another_latent_begins_the_fit_again(tmp_path, monkeypatch):
+def test_another_latent_begins_the_fit_again(tmp_path):
   """Checkpoints of a fit to the latent before are of no use."""
-  checkpoints = Checkpoints(tmp_path / 'checkpoints')
+  checkpoints = Checkpoints(tmp_path / 'me' / 'checkpoints')
   checkpoints.save(2, {'x': np.zeros(3)})
-
-  def resume(checkpoints, shared, instance):
-    raise Preempted(f'newest: {checkpoints.latest()}')
-
-  monkeypatch.setattr(collection, '_resume', resume)
+  picture = picture_of(np.zeros((SIZE, SIZE, 3), np.float32))
+  picture = picture._replace(mask=np.ones((SIZE, SIZE, 1), np.float32))
   plan = SimpleNamespace(total=lambda: 1, prior_iterations=0)
   config = get_default_config()
   for changed, newest in ((False, 2), (True, None)):
     found = Found(np.zeros(4, np.float32), {}, changed)
-    run = SimpleNamespace(
-      config=config,
-      shared=SimpleNamespace(plan=plan, programs=None, frozen=None),
-      finder=SimpleNamespace(find=lambda *_, found=found: found),
-      find_mask=lambda picture: (picture.mask, 'given'),
+    preparation = Preparation(
+      config,
+      tmp_path,
+      [picture],
+      SimpleNamespace(plan=plan, frozen=None),
+      SimpleNamespace(find=lambda *_, found=found: found),
+      lambda picture: (picture.mask, 'given'),
     )
-    picture = picture_of(np.zeros((SIZE, SIZE, 3), np.float32))
-    picture = picture._replace(mask=np.ones((SIZE, SIZE, 1), np.float32))
-    with pytest.raises(Preempted, match=f'newest: {newest}'):
-      collection._reconstruct_one(run, picture, 0, tmp_path, Stopwatch())
+    assert prepare(preparation, 0).checkpoints.latest() == newest
 
 
 def test_the_command(tmp_path):

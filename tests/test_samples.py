@@ -79,12 +79,21 @@ def test_samples_are_a_runs_pictures(config, frozen):
 def test_a_run_starts_on_samples(config, frozen, monkeypatch, tmp_path):
   seen = []
 
-  def first(run, picture, number, folder, clock):
-    seen.append((picture.name, picture.latent.shape, folder.name))
-    raise Preempted('enough')
+  class First:
+    layout = SimpleNamespace(pictures=1)
 
-  monkeypatch.setattr(collection, '_reconstruct_one', first)
-  monkeypatch.setattr(collection, 'assemble', lambda _: SimpleNamespace(frozen=frozen))
+    def __init__(self, *_):
+      pass
+
+    def fit(self, jobs):
+      for job in jobs:
+        seen.append((job.picture.name, job.instance.latent.shape, job.folder.name))
+      raise Preempted('enough')
+
+  monkeypatch.setattr(collection, 'Fitter', First)
+  shared = SimpleNamespace(frozen=frozen, plan=SimpleNamespace(prior_iterations=0))
+  monkeypatch.setattr(collection, 'assemble', lambda _: shared)
+  config.parallel.devices = 1
   with pytest.raises(Preempted):
     collection.reconstruct_all(config, tmp_path)
   assert seen == [('000', frozen.mean_latent.shape, '000')]

@@ -143,7 +143,7 @@ def reconstruct(
       resumed = (stage, step) == (position.stage, position.step) and position.iteration > 0
       first = position.iteration if resumed else 0
       length = plan.length(stage, step)
-      step_key = jax.random.fold_in(jax.random.fold_in(key, stage), step)
+      step_key = _fold_in(_fold_in(key, stage), step)
       if first < length and not resumed:
         state = programs.fresh(state.params, step)
       if step == STEP3 and length and projections is None:
@@ -158,6 +158,12 @@ def reconstruct(
           after, state, projections if step == STEP3 else None, terms, (stage, step), k == length
         )
     projections = None
+
+
+def _fold_in(key, number):
+  """Folds a number into a key [], or into each of a stack's keys [pictures]."""
+  fold = jax.random.fold_in
+  return jax.vmap(fold, (0, None))(key, number) if key.ndim else fold(key, number)
 
 
 def _next(stage, step):
@@ -181,12 +187,11 @@ def _iterations(
     elif step == STEP1:
       state, terms = programs.step1(state, scene, instance, frozen)
     elif step == STEP2:
-      iteration_key = jax.random.fold_in(key, k)
-      state, terms = programs.step2(state, source, instance.latent, frozen, iteration_key)
+      state, terms = programs.step2(state, source, instance.latent, key, frozen, k)
     else:
       index = batch_index(k, plan.collect_iters, skip_first=plan.skip_first_batch)
       state, terms = programs.step3(
-        state, instance, projections, index, frozen, flip=plan.stages[stage].flip3
+        state, instance, projections, frozen, index, flip=plan.stages[stage].flip3
       )
     yield state, terms
 
@@ -194,9 +199,11 @@ def _iterations(
 def collect(programs: Programs, state: FitState, instance, frozen, plan: Plan, key) -> Projections:
   """Projects `plan.collect_iters` batches of fresh pseudo samples with the trained encoder."""
   source = programs.source(state.params, instance, frozen)
-  keys = [jax.random.fold_in(key, k) for k in range(plan.collect_iters)]
-  batches = [programs.collect(state.params, source, instance.latent, frozen, k) for k in keys]
-  return jax.tree.map(lambda *x: jnp.stack(x), *batches)
+  batches = [
+    programs.collect(state.params, source, instance.latent, key, frozen, k)
+    for k in range(plan.collect_iters)
+  ]
+  return jax.tree.map(lambda *x: jnp.stack(x, axis=key.ndim), *batches)
 
 
 def batch_index(iteration: int, count: int, *, skip_first: bool) -> int:

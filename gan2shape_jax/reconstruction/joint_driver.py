@@ -154,17 +154,14 @@ def train(
           state, terms = programs.step1(state, scene, picture, frozen)
         elif step == STEP2:
           source = stores.sources.get(stage, number, 0)
-          iteration_key = jax.random.fold_in(draw_key, k)
-          state, terms = programs.step2(
-            state, source, instance(number).latent, frozen, iteration_key
-          )
+          state, terms = programs.step2(state, source, instance(number).latent, draw_key, frozen, k)
         else:
           # Each pass takes the next batch of every picture.
           index = batch_index(turn, plan.collect_iters, skip_first=plan.skip_first_batch)
           batch = stores.projections.get(stage, number, index)
           batches = jax.tree.map(lambda leaf: leaf[None], batch)
           state, terms = programs.step3(
-            state, instance(number), batches, 0, frozen, flip=plan.stages[stage].flip3
+            state, instance(number), batches, frozen, 0, flip=plan.stages[stage].flip3
           )
         last = k + 1 == length
         after = Position(stage, step, k + 1) if not last else _next(stage, step)
@@ -201,7 +198,6 @@ def _collect_projections(programs, state, instance, count, frozen, plan, key, st
       continue
     picture = instance(number)
     source = programs.source(state.params, picture, frozen)
-    collect = functools.partial(programs.collect, state.params, source, picture.latent, frozen)
-    picture_key = jax.random.fold_in(key, number)
-    keys = (jax.random.fold_in(picture_key, k) for k in range(plan.collect_iters))
-    store.put(stage, number, map(collect, keys), plan.collect_iters)
+    own = state.params, source, picture.latent, jax.random.fold_in(key, number)
+    collect = functools.partial(programs.collect, *own, frozen)
+    store.put(stage, number, map(collect, range(plan.collect_iters)), plan.collect_iters)

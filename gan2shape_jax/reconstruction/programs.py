@@ -1,6 +1,6 @@
-"""The compiled functions of a run: each is built once and serves every stage and picture."""
+"""The functions of a run: each is built and compiled once and serves every stage and picture."""
 
-import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,7 +17,9 @@ from gan2shape_jax.reconstruction.state import FitState, Networks, Projections, 
 
 
 class Programs(NamedTuple):
-  """Jitted functions over (state, arrays); the state handed in is consumed (donated).
+  """Functions over (state, arrays) of one picture, or of a stack (`parallel.build`).
+
+  Compiled, they consume the state handed in (it is donated). A key serves all iterations of a step.
 
   Attributes:
     fresh: (params, step) -> FitState with a new optimiser for that step's networks.
@@ -25,9 +27,9 @@ class Programs(NamedTuple):
     observe: (params, instance, frozen, flip) -> the fixed scene of step 1.
     step1: (state, scene, instance, frozen) -> state, terms.
     source: (params, instance, frozen) -> what the pseudo samples of step 2 share.
-    step2: (state, source, latent, frozen, key) -> state, terms.
-    collect: (params, source, latent, frozen, key) -> one batch of Projections.
-    step3: (state, instance, projections, index, frozen, flip) -> state, terms.
+    step2: (state, source, latent, key, frozen, iteration) -> state, terms.
+    collect: (params, source, latent, key, frozen, iteration) -> one batch of Projections.
+    step3: (state, instance, projections, frozen, index, flip) -> state, terms.
     factors: (params, instance, frozen) -> Factors.
   """
 
@@ -42,6 +44,9 @@ class Programs(NamedTuple):
   factors: callable
 
 
+UPDATES = ('fit_prior', 'step1', 'step2', 'step3')  # state, ... -> state, terms
+FLIPPED = ('observe', 'step3')  # those with the static argument `flip`
+SAMPLES = ('images', 'masks', 'views', 'lights')  # the leading fields of Projections, per sample
 TRAINED = {
   0: ('depth',),
   1: step1_prior.TRAINED,
@@ -50,15 +55,33 @@ TRAINED = {
 }
 
 
-def build(networks: Networks, settings: Settings) -> Programs:
-  """Makes the jitted functions for given networks and settings.
+class Sharing(NamedTuple):
+  """How the samples of a batch are shared out among devices; by default there is one.
+
+  Attributes:
+    part: (pytree of arrays with a leading sample axis) -> this device's samples.
+    whole: the inverse: gathers the samples of all devices.
+    mean: (pytree) -> its mean over devices.
+  """
+
+  part: Callable = lambda tree: tree
+  whole: Callable = lambda tree: tree
+  mean: Callable = lambda tree: tree
+
+
+ONE_DEVICE = Sharing()
+
+
+def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEVICE) -> Programs:
+  """The functions for one picture, not compiled.
 
   Args:
     networks: apply functions.
     settings: of the method.
+    sharing: of the batches of pseudo samples and projections.
 
   Returns:
-    The `Programs`.
+    The `Programs`; `flip` and `step` are static.
   """
   # torch's Adam(weight_decay=...): the decay is part of the gradient.
   optimizer = optax.chain(
@@ -69,14 +92,14 @@ def build(networks: Networks, settings: Settings) -> Programs:
   def fresh(params, step):
     return FitState(params, optimizer.init({name: params[name] for name in TRAINED[step]}))
 
-  def update(state: FitState, loss, names):
+  def update(state: FitState, loss, names, mean=lambda tree: tree):
     trained = {name: state.params[name] for name in names}
     (_, terms), grads = jax.value_and_grad(loss, has_aux=True)(trained)
+    grads, terms = mean((grads, terms))
     updates, optimizer_state = optimizer.update(grads, state.optimizer, trained)
     params = state.params | optax.apply_updates(trained, updates)
     return FitState(params, optimizer_state), terms
 
-  @functools.partial(jax.jit, donate_argnums=0)
   def fit_prior(state, image, target):
     def loss(trained):
       depth = autoencoder.predict_depth(networks, trained['depth'], image, settings)
@@ -85,31 +108,30 @@ def build(networks: Networks, settings: Settings) -> Programs:
 
     return update(state, loss, TRAINED[0])
 
-  @functools.partial(jax.jit, static_argnames='flip')
   def observe(params, instance, frozen, flip):
     return step1_prior.observe(networks, params, instance, frozen, settings, flip=flip)
 
-  @functools.partial(jax.jit, donate_argnums=0)
   def step1(state, scene, instance, frozen):
     loss = lambda trained: step1_prior.loss(trained, networks, scene, instance, frozen, settings)
     return update(state, loss, TRAINED[1])
 
-  @jax.jit
   def source(params, instance, frozen):
     factors = step1_prior.factors(networks, params, instance, frozen, settings)
     return step2_projection.source(factors, instance, frozen, settings)
 
-  @functools.partial(jax.jit, donate_argnums=0)
-  def step2(state, origin, latent, frozen, key):
-    _, images, masks = step2_projection.pseudo_batch(key, origin, frozen, settings)
+  def pseudo_batch(key, iteration, origin, frozen):
+    keys = jax.random.split(jax.random.fold_in(key, iteration), settings.batch_size)
+    return step2_projection.pseudo_batch(sharing.part(keys), origin, frozen, settings)
+
+  def step2(state, origin, latent, key, frozen, iteration):
+    _, images, masks = pseudo_batch(key, iteration, origin, frozen)
     loss = lambda trained: step2_projection.loss(
       trained, networks, images, masks, origin, latent, frozen, settings
     )
-    return update(state, loss, TRAINED[2])
+    return update(state, loss, TRAINED[2], sharing.mean)
 
-  @jax.jit
-  def collect(params, origin, latent, frozen, key):
-    draws, images, masks = step2_projection.pseudo_batch(key, origin, frozen, settings)
+  def collect(params, origin, latent, key, frozen, iteration):
+    draws, images, masks = pseudo_batch(key, iteration, origin, frozen)
     projected, _ = step2_projection.project(
       params, networks, images, origin, latent, frozen, settings
     )
@@ -117,18 +139,37 @@ def build(networks: Networks, settings: Settings) -> Programs:
       lambda d: step2_projection.drawn_light_code(origin.factors.light, d, settings)
     )(draws)
     own = autoencoder.predict_views(networks, params['view'], origin.image[None], frozen, settings)
-    return Projections(projected, masks, draws.view, lights, own[0], origin.factors.depth)
+    samples = sharing.whole((projected, masks, draws.view, lights))
+    return Projections(*samples, own[0], origin.factors.depth)
 
-  @functools.partial(jax.jit, donate_argnums=0, static_argnames='flip')
-  def step3(state, instance, projections, index, frozen, flip):
-    samples = jax.tree.map(lambda x: x[index], projections)
+  def step3(state, instance, projections, frozen, index, flip):
+    batch = jax.tree.map(lambda x: x[index], projections)
+    samples = sharing.part(batch[: len(SAMPLES)])
+    batch = Projections(*samples, *batch[len(SAMPLES) :])
     loss = lambda trained: step3_shape.loss(
-      trained, networks, instance, samples, frozen, settings, flip=flip
+      trained, networks, instance, batch, frozen, settings, flip=flip
     )
-    return update(state, loss, TRAINED[3])
+    return update(state, loss, TRAINED[3], sharing.mean)
 
-  @jax.jit
   def factors(params, instance, frozen):
     return step1_prior.factors(networks, params, instance, frozen, settings)
 
   return Programs(fresh, fit_prior, observe, step1, source, step2, collect, step3, factors)
+
+
+def build(networks: Networks, settings: Settings) -> Programs:
+  """The compiled functions for one picture on one device; arguments as of `functions`."""
+  return compiled(functions(networks, settings))
+
+
+def compiled(programs: Programs) -> Programs:
+  """Jits functions; the states given to those that train are donated."""
+
+  def jitted(name):
+    function = getattr(programs, name)
+    if name == 'fresh':
+      return function
+    static = 'flip' if name in FLIPPED else None
+    return jax.jit(function, static_argnames=static, donate_argnums=0 if name in UPDATES else None)
+
+  return Programs(*(jitted(name) for name in Programs._fields))

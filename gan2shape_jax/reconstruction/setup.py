@@ -25,6 +25,8 @@ _CHOICES = {
   'loss.perceptual': ('lpips', 'discriminator', 'none'),
   'prior.shape': ('ellipsoid', 'dome', 'flat', 'asymmetric'),
   'inversion.space': ('w', 'w+'),
+  'parallel.split': ('images', 'samples'),
+  'parallel.form': ('auto', 'vmap', 'loop'),
 }
 _AT_LEAST_ONE = (
   'networks.bottleneck',
@@ -35,6 +37,7 @@ _AT_LEAST_ONE = (
   'inversion.iterations',
   'checkpoint.every',
   'checkpoint.keep',
+  'parallel.instances_per_device',
 )
 _NOT_NEGATIVE = (
   'data.num',
@@ -43,6 +46,7 @@ _NOT_NEGATIVE = (
   'gan.origin_size',
   'networks.width',
   'networks.group_norm_base',
+  'parallel.devices',
   'prior.iterations',
   *(f'stages.{stage}.step{step}' for stage in ('first', 'later') for step in (1, 2, 3)),
 )

@@ -189,13 +189,18 @@ def loss(trained, networks, images, masks, origin: Source, latent, frozen, setti
   return terms['total'], terms
 
 
-def pseudo_batch(key, origin: Source, frozen: Frozen, settings: Settings):
+def pseudo_batch(keys, origin: Source, frozen: Frozen, settings: Settings):
   """Draws and renders a batch of pseudo samples.
+
+  Args:
+    keys: [batch] random keys.
+    origin: the picture's factors.
+    frozen: the views' and lights' prior.
+    settings: of the method.
 
   Returns:
     The draws and images [batch, size, size, 3] and masks [batch, size, size, 1], no gradient.
   """
-  keys = jax.random.split(key, settings.batch_size)
   draws = jax.vmap(lambda k: draw(k, frozen, settings))(keys)
   images, masks = jax.vmap(lambda d: pseudo_sample(origin, d, settings))(draws)
   return draws, jax.lax.stop_gradient(images), jax.lax.stop_gradient(masks)

@@ -1,0 +1,295 @@
+"""Fits a group of pictures side by side: the driver's loop, checkpoints, progress and curves."""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from gan2shape_jax import data
+from gan2shape_jax.artefacts.events import Events
+from gan2shape_jax.assembly import Assembly
+from gan2shape_jax.checkpoints import Checkpoints
+from gan2shape_jax.progress import Progress, Stopwatch
+from gan2shape_jax.reconstruction import driver, parallel, programs
+from gan2shape_jax.reconstruction.parallel import Layout
+from gan2shape_jax.reconstruction.state import Factors, FitState, Instance, Projections
+from gan2shape_jax.workdir import FitError, Preempted
+
+_STEP_NAMES = ('prior fit', 'step 1', 'step 2', 'step 3')
+
+
+@dataclasses.dataclass
+class Job:
+  """A picture that is ready to be fitted.
+
+  Attributes:
+    number: of the picture in its collection; with the seed it makes the random key.
+    picture: as it was loaded.
+    folder: for its results.
+    instance: numpy arrays.
+    prior_depth: [size, size] shape to start from, or None for trained networks.
+    metrics: what is known about the picture before the fit.
+    checkpoints: of this picture alone.
+    clock: seconds spent on it.
+  """
+
+  number: int
+  picture: data.Picture
+  folder: pathlib.Path
+  instance: Instance
+  prior_depth: np.ndarray | None
+  metrics: dict
+  checkpoints: Checkpoints
+  clock: Stopwatch
+
+  def kind(self) -> tuple:
+    """What the pictures of a group have in common: shape of the latent, iterations done."""
+    return self.instance.latent.shape, self.checkpoints.latest() or 0
+
+
+@dataclasses.dataclass
+class Fit:
+  """A picture after the last step.
+
+  Attributes:
+    params: the networks' parameters, numpy arrays.
+    factors: what they see in the picture, numpy arrays.
+    error: what went wrong, or None.
+  """
+
+  params: dict
+  factors: Factors
+  error: FitError | None = None
+
+
+class Fitter:
+  """Fits groups of up to `layout.pictures` pictures, each by itself, on the layout's devices."""
+
+  def __init__(
+    self,
+    config: ConfigDict,
+    shared: Assembly,
+    layout: Layout,
+    events: Events,
+    stop: Callable[[], bool],
+  ):
+    """Compiles nothing yet.
+
+    Args:
+      config: a whole configuration.
+      shared: frozen weights, networks and starting parameters.
+      layout: of the pictures on devices.
+      events: takes the curves.
+      stop: asked after every iteration whether to save and stop.
+    """
+    self._config, self._plan, self.layout = config, shared.plan, layout
+    self._events, self._stop = events, stop
+    self._one = programs.functions(shared.networks, shared.settings)
+    self._programs = parallel.build(shared.networks, shared.settings, layout)
+    self._frozen = layout.shared(shared.frozen)
+    self._params = jax.tree.map(np.asarray, shared.params)
+    self._compiled = set()  # kinds of iterations whose programs have run
+
+  def fit(self, jobs: Sequence[Job]) -> list[Fit]:
+    """Runs the method on a group from its pictures' newest checkpoints to the end.
+
+    Args:
+      jobs: up to `layout.pictures`, of one `Job.kind()`.
+
+    Returns:
+      A `Fit` for each.
+
+    Raises:
+      FitError: a picture's losses became no numbers; with data.on_error=skip it is in its `Fit`.
+      CheckpointError: a checkpoint cannot be read or written.
+      Preempted: `stop` said so; all is saved.
+    """
+    progress = Progress(self._plan.total(), label=_label(jobs))
+    # Places that are left over work on the last picture again; nobody looks at them.
+    padded = [*jobs, *[jobs[-1]] * (self.layout.pictures - len(jobs))]
+    state, position, projections, seconds = self._resume(padded)
+    if position != driver.BEGINNING:
+      done = self._plan.done_before(position)
+      progress.note(f'goes on at iteration {done}/{self._plan.total()}')
+    for job, earlier in zip(jobs, seconds, strict=False):
+      if earlier:
+        job.clock.seconds['earlier runs'] = earlier
+    instances = self.layout.stacked([job.instance for job in padded])
+    seed = jax.random.key(self._config.seed)
+    keys = self.layout.stacked([jax.random.fold_in(seed, job.number) for job in padded])
+    prior_depth = None
+    if self._plan.prior_iterations:
+      prior_depth = self.layout.stacked([job.prior_depth for job in padded])
+    events = driver.reconstruct(
+      self._programs,
+      state,
+      instances,
+      self._frozen,
+      self._plan,
+      keys,
+      prior_depth=prior_depth,
+      position=position,
+      projections=projections,
+    )
+    errors = {}
+    try:
+      state = self._follow(jobs, events, state, position, progress, errors)
+    finally:
+      progress.close()
+    if len(errors) == len(jobs):
+      return [Fit({}, None, errors[k]) for k in range(len(jobs))]
+    progress.note('writing results')
+    with _shared_clock(jobs, 'factors'):
+      factors = jax.device_get(self._programs.factors(state.params, instances, self._frozen))
+      params = jax.device_get(state.params)
+    return [Fit(_picked(params, k), _picked(factors, k), errors.get(k)) for k in range(len(jobs))]
+
+  def _follow(self, jobs, events, state, position, progress, errors) -> FitState:
+    """Runs the driver to its end, saving and showing on the way; returns the last state."""
+    plan = self._plan
+    saved_stage = position.stage if position.step == driver.STEP3 and position.iteration else -1
+    progress.restart(plan.done_before(position))
+    while (kind := _kind(plan, position)) is not None:
+      part = _STEP_NAMES[kind[0]]
+      compiles = kind not in self._compiled
+      if compiles:
+        progress.note(f'compiling {part}')
+      with _shared_clock(jobs, f'compile {part}' if compiles else part):
+        event = next(events)
+        position, state = event.position, event.state
+        done = plan.done_before(position)
+        stopping = self._stop()
+        saves = stopping or event.boundary or done % self._config.checkpoint.every == 0
+        if saves or compiles or progress.due():
+          self._report(jobs, event, done, progress, errors)
+      if compiles or event.boundary:
+        self._compiled.add(kind)
+        progress.restart(done)
+      if saves:
+        with _shared_clock(jobs, 'checkpoints'):
+          # Projections are only needed to go on within step 3.
+          projections = None
+          if position.iteration and event.projections is not None and saved_stage != position.stage:
+            saved_stage, projections = position.stage, event.projections
+          self._save(jobs, state, position, projections, errors)
+      if len(errors) == len(jobs):
+        break
+      if stopping:
+        raise Preempted(f'{progress.label}: stopped at iteration {done}/{plan.total()}, saved')
+    return state
+
+  def _save(self, jobs, state, position, projections, errors):
+    state, projections = jax.device_get((state, projections))
+    done = self._plan.done_before(position)
+    for k, job in enumerate(jobs):
+      if k in errors:
+        continue
+      if projections is not None:
+        job.checkpoints.save_projections(position.stage, _picked(projections, k)._asdict())
+      job.checkpoints.save(done, _tree(_picked(state, k), position, job.clock.total()))
+
+  def _resume(self, jobs):
+    """State, position, projections and seconds of the newest checkpoints, or of the beginning."""
+    newest = jobs[0].checkpoints.latest()
+    if newest is None:
+      params = self.layout.stacked([self._params] * len(jobs))
+      return FitState(params, None), driver.BEGINNING, None, []
+    position = self._plan.position(newest)
+    like = FitState(self._params, None)
+    if position.iteration:
+      like = jax.eval_shape(functools.partial(self._one.fresh, step=position.step), self._params)
+    states, seconds, projections = [], [], []
+    for job in jobs:
+      tree = job.checkpoints.restore(newest, _tree(like, position, 0.0))
+      optimizer = like.optimizer
+      if position.iteration:
+        optimizer = jax.tree.unflatten(jax.tree.structure(optimizer), tree['optimizer'])
+      states.append(FitState(tree['params'], optimizer))
+      seconds.append(tree['seconds'])
+      if position.step == driver.STEP3 and position.iteration:
+        saved = job.checkpoints.restore_projections(
+          position.stage, self._projections_like(like.params, job)._asdict()
+        )
+        projections.append(Projections(**saved))
+    stacked = self.layout.stacked(projections) if projections else None
+    return self.layout.stacked(states), position, stacked, seconds
+
+  def _projections_like(self, params, job):
+    state = FitState(params, None)
+    collect = lambda state, instance: driver.collect(
+      self._one, state, instance, self._frozen, self._plan, jax.random.key(0)
+    )
+    like = jax.eval_shape(collect, state, job.instance)
+    # Without the frozen weights' devices: restored arrays are numpy's.
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
+
+  def _report(self, jobs, event, done, progress, errors):
+    """Refuses losses that are no numbers, shows the total and writes all."""
+    terms = jax.device_get(event.terms)
+    stage, step = event.finished
+    where = f'stage {stage + 1}/{len(self._plan.stages)} {_STEP_NAMES[step]}'
+    for k, job in enumerate(jobs):
+      bad = [name for name, values in terms.items() if not np.isfinite(values[k])]
+      if k in errors:
+        continue
+      if bad:
+        errors[k] = FitError(
+          f'{job.picture.path}: {where}, iteration {done}: {", ".join(bad)} is not finite, '
+          'expected a number (a smaller optimizer.learning_rate may help)'
+        )
+        if self._config.data.on_error != 'skip':
+          raise errors[k]
+        continue
+      prefix = f'{job.picture.name}/{_STEP_NAMES[step]}'.replace(' ', '_')
+      values = {f'{prefix}/{name}': float(values[k]) for name, values in terms.items()}
+      self._events.write(values, done, time.time())
+    good = [k for k in range(len(jobs)) if k not in errors]
+    if good:
+      progress.update(done, where, float(np.mean(terms['total'][good])))
+
+
+def _label(jobs):
+  names = [job.picture.name for job in jobs]
+  return names[0] if len(names) == 1 else f'{names[0]} to {names[-1]} ({len(names)})'
+
+
+def _picked(tree, index):
+  """One picture's part of a stack."""
+  return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+class _shared_clock:  # noqa: N801, used as a function
+  """Adds the time spent in the block to the jobs' clocks, an equal share to each."""
+
+  def __init__(self, jobs, part):
+    self._jobs, self._part = jobs, part
+
+  def __enter__(self):
+    self._begin = time.monotonic()
+
+  def __exit__(self, *_):
+    share = (time.monotonic() - self._begin) / len(self._jobs)
+    for job in self._jobs:
+      job.clock.add(self._part, share)
+
+
+def _kind(plan, position):
+  """What a position's iteration compiles: its step and flips; None at the end."""
+  for stage in range(position.stage, len(plan.stages)):
+    for step in range(4):
+      if (stage, step) < (position.stage, position.step) or not plan.length(stage, step):
+        continue
+      flips = plan.stages[stage]
+      return step, {1: flips.flip1, 3: flips.flip3}.get(step)
+  return None
+
+
+def _tree(state: FitState, position: driver.Position, seconds: float):
+  # Between two steps there is no optimiser to keep: the next step makes its own.
+  optimizer = jax.tree.leaves(state.optimizer) if position.iteration else []
+  return {'params': state.params, 'optimizer': optimizer, 'seconds': float(seconds)}

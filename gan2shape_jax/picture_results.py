@@ -1,0 +1,88 @@
+"""From a picture's fit to its files: factors, metrics, videos, sheets, mesh."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from gan2shape_jax import artefacts, evaluation
+from gan2shape_jax.assembly import Assembly
+from gan2shape_jax.fitting import Fit, Job
+from gan2shape_jax.gan_views import gan_frames
+from gan2shape_jax.workdir import FitError
+
+
+def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> None:
+  """Writes the results of a picture into its folder (docs/results.md).
+
+  Args:
+    config: a whole configuration.
+    shared: the run's assembly.
+    job: the picture.
+    fit: what came of it.
+
+  Raises:
+    FitError: the factors are no numbers.
+    ArtefactError: the system refused.
+  """
+  picture, factors, settings = job.picture, fit.factors, shared.settings
+  bad = [name for name, leaf in factors._asdict().items() if not np.isfinite(leaf).all()]
+  if bad:
+    raise FitError(
+      f'{picture.path}: after the last step {", ".join(bad)} is not finite, expected numbers '
+      '(a smaller optimizer.learning_rate may help)'
+    )
+  predicts = config.mode == 'predict'
+  params, instance = jax.tree.map(jnp.asarray, (fit.params, job.instance))
+  frames, known = {}, job.metrics
+  if predicts:
+    known = {'milliseconds': _milliseconds(shared, params, instance)}
+  elif config.results.videos:
+    frames = gan_frames(
+      shared, params, instance, factors, config.results.max_yaw, config.results.max_pitch
+    )
+  result = artefacts.result_from_factors(
+    picture.name,
+    picture.image,
+    factors,
+    settings.camera,
+    near=settings.min_depth - settings.depth_margin,
+    far=settings.max_depth + settings.depth_margin,
+    latent=None if predicts else np.asarray(instance.latent),
+    **frames,
+  )
+  metrics = {'image_l1': _masked_error(result)} | known
+  if picture.depth is not None:
+    metrics |= evaluation.evaluate(
+      result.view_depth, result.valid, picture.depth, picture.region, settings.camera
+    )
+  artefacts.write_results(
+    job.folder,
+    result._replace(metrics=metrics),
+    camera=settings.camera,
+    max_yaw=config.results.max_yaw,
+    max_pitch=config.results.max_pitch,
+    alpha=settings.rand_light[6],
+    make_videos=config.results.videos,
+    make_mesh=config.results.mesh,
+  )
+
+
+def _milliseconds(shared: Assembly, params, instance, rounds: int = 10) -> float:
+  """The median time of a prediction after its compilation, milliseconds."""
+  predict = lambda: jax.block_until_ready(shared.programs.factors(params, instance, shared.frozen))
+  predict()
+  seconds = []
+  for _ in range(rounds):
+    begin = time.perf_counter()
+    predict()
+    seconds.append(time.perf_counter() - begin)
+  return round(1000 * float(np.median(seconds)), 2)
+
+
+def _masked_error(result):
+  """Mean absolute error of the reconstruction where the surface is seen, [-1, 1] scale."""
+  valid = result.valid > 0
+  return float(np.abs(result.reconstruction - result.image)[valid].mean()) if valid.any() else 2.0

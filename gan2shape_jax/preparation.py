@@ -1,0 +1,78 @@
+"""Makes a picture ready to be fitted: its latent, its mask and the shape to start from."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from gan2shape_jax.assembly import Assembly
+from gan2shape_jax.checkpoints import Checkpoints
+from gan2shape_jax.fitting import Job
+from gan2shape_jax.masks import FindMask
+from gan2shape_jax.picture_latents import Found, LatentFinder
+from gan2shape_jax.progress import Progress, Stopwatch
+from gan2shape_jax.reconstruction import setup
+from gan2shape_jax.reconstruction.state import Instance
+from gan2shape_jax.workdir import FitError
+
+
+class Preparation(NamedTuple):
+  """What the pictures of a run are prepared with.
+
+  Attributes:
+    config: a whole configuration.
+    workdir: each picture's results go to the subfolder of its name.
+    pictures: all of the run.
+    shared: weights.
+    finder: of latents.
+    find_mask: of masks.
+  """
+
+  config: ConfigDict
+  workdir: pathlib.Path
+  pictures: Sequence
+  shared: Assembly
+  finder: LatentFinder
+  find_mask: FindMask
+
+
+def prepare(preparation: Preparation, number: int) -> Job:
+  """Loads a picture, finds what is not given, and opens its checkpoints.
+
+  Args:
+    preparation: of the run.
+    number: of the picture.
+
+  Returns:
+    A `Job`.
+
+  Raises:
+    DataError, FitError, ArtefactError, CheckpointError: one line that names the file.
+    Preempted: the caller asked to stop during an inversion.
+  """
+  config, shared = preparation.config, preparation.shared
+  picture, clock = preparation.pictures[number], Stopwatch()
+  folder = preparation.workdir / picture.name
+  progress = Progress(config.inversion.iterations, label=picture.name)
+  with clock.part('inversion'):
+    if config.mode == 'predict':  # the networks look at nothing but the picture
+      found = Found(np.asarray(shared.frozen.mean_latent), {})
+    else:
+      found = preparation.finder.find(picture, folder, progress)
+  with clock.part('mask'):
+    mask, origin = preparation.find_mask(picture)
+  if picture.mask is None:
+    progress.note(f'mask: {origin}')
+  prior_depth = None
+  if shared.plan.prior_iterations:
+    try:
+      prior_depth = np.asarray(setup.prior_depth(config, mask))
+    except ValueError as error:
+      raise FitError(f'{picture.path}: {error}') from error
+  if found.changed:  # what an earlier run saved began from another latent
+    Checkpoints(folder / 'checkpoints').remove()
+  checkpoints = Checkpoints(folder / 'checkpoints', keep=config.checkpoint.keep)
+  instance = Instance(*(np.asarray(x) for x in (picture.image, mask, found.latent)))
+  return Job(number, picture, folder, instance, prior_depth, found.metrics, checkpoints, clock)

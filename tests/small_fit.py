@@ -1,0 +1,76 @@
+"""A fit as small as can be: linear networks, 16 pixels, a GAN of 32."""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan2shape_jax.data import load_prior
+from gan2shape_jax.models import stylegan2
+from gan2shape_jax.reconstruction.state import Frozen, Instance, Networks, Settings
+from gan2shape_jax.weights import load_stylegan2
+
+CHECKPOINT = pathlib.Path(__file__).parent / 'testdata' / 'golden' / 'a_stylegan2_32.pt'
+SIZE = 16
+SETTINGS = Settings(
+  perceptual='none',
+  discriminator_features=2,
+  batch_size=2,
+  march_steps=4,
+  learning_rate=1e-2,
+  lam_view=0.1,
+  lam_light=0.1,
+)
+
+
+@functools.cache
+def frozen():
+  """A GAN of 32 pixels."""
+  generator, discriminator = jax.tree.map(jnp.asarray, load_stylegan2(CHECKPOINT))
+  prior = jax.tree.map(jnp.asarray, load_prior('embedded:heads'))
+  mean = jnp.zeros(stylegan2.latent_size(generator))
+  return Frozen(generator, discriminator, None, mean, prior)
+
+
+@functools.cache
+def setting():
+  """Linear networks and their first parameters."""
+
+  def linear(params, images, shape):
+    flat = images.reshape(images.shape[0], -1)
+    return (flat @ params['kernel'] + params['bias'][None]).reshape(images.shape[0], *shape)
+
+  shapes = {
+    'depth': (SIZE, SIZE),
+    'albedo': (SIZE, SIZE, 3),
+    'view': (6,),
+    'light': (4,),
+    'encoder': (stylegan2.latent_size(frozen().generator),),
+  }
+  networks = Networks(
+    **{
+      name: lambda params, images, shape=shape: jnp.tanh(linear(params, images, shape))
+      for name, shape in shapes.items()
+    }
+  )
+  rng = np.random.default_rng(0)
+  steps = dict.fromkeys(shapes, 100) | {'depth': 2000}
+  params = {
+    name: {
+      'kernel': rng.normal(size=(SIZE * SIZE * 3, np.prod(shape))).astype(np.float32) / steps[name],
+      'bias': np.zeros(np.prod(shape), np.float32),
+    }
+    for name, shape in shapes.items()
+  }
+  return networks, params
+
+
+@functools.cache
+def instance(seed=1):
+  """A picture of noise."""
+  rng = np.random.default_rng(seed)
+  image = rng.uniform(-1, 1, (SIZE, SIZE, 3)).astype(np.float32)
+  latent = rng.normal(size=stylegan2.latent_size(frozen().generator)).astype(np.float32)
+  return jax.tree.map(jnp.asarray, Instance(image, np.ones((SIZE, SIZE, 1), np.float32), latent))

@@ -1,0 +1,232 @@
+"""Many devices: results do not depend on how pictures lie on them, and nothing passes between."""
+
+import dataclasses
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan2shape_jax.reconstruction import parallel, programs
+from gan2shape_jax.reconstruction.driver import Plan, StagePlan, reconstruct
+from gan2shape_jax.reconstruction.parallel import make_layout
+from gan2shape_jax.reconstruction.programs import ONE_DEVICE
+from gan2shape_jax.reconstruction.state import FitState
+from tests.small_fit import SETTINGS, SIZE, frozen, instance, setting
+
+PLAN = Plan((StagePlan(1, 2, 3, flip1=False, flip3=True),), 1, 2)
+PICTURES = 8
+# Nothing that rounding decides: no cliffs, at whose rims a pixel may be seen or not, and no pull of
+# the view to where it was, |x| at 0.
+SLOW = dataclasses.replace(SETTINGS, learning_rate=1e-4, border_depth=1.0, lam_view=0.0)
+BATCH = dataclasses.replace(SLOW, batch_size=4)
+WIDTHS = ('step2', 'step3')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def enough_devices():
+  assert jax.device_count() >= 8
+
+
+def layout(devices, **options):
+  return make_layout(jax.devices()[:devices], **options)
+
+
+def key_of(number):
+  return jax.random.fold_in(jax.random.key(0), number)
+
+
+def prior_depth(number):
+  return np.full((SIZE, SIZE), 0.95 + 0.005 * number, np.float32)
+
+
+def fitted(layout, numbers):
+  """Parameters at the end and the losses of all iterations, by picture."""
+  networks, params = setting()
+  built = parallel.build(networks, SLOW, layout)
+  count = len(numbers)
+  state = FitState(layout.stacked([params] * count), None)
+  events = reconstruct(
+    built,
+    state,
+    layout.stacked([instance(number) for number in numbers]),
+    layout.shared(frozen()),
+    PLAN,
+    layout.stacked([key_of(number) for number in numbers]),
+    prior_depth=layout.stacked([prior_depth(number) for number in numbers]),
+  )
+  totals = []
+  for event in events:
+    totals.append(np.asarray(event.terms['total']))
+    params = event.state.params
+  return jax.device_get(params), np.stack(totals)
+
+
+@functools.cache
+def alone():
+  """What each picture comes to by itself on one device."""
+  networks, params = setting()
+  built = programs.build(networks, SLOW)
+  results, totals = [], []
+  for number in range(PICTURES):
+    state = FitState(jax.tree.map(jnp.array, params), None)
+    losses = []
+    for event in reconstruct(
+      built,
+      state,
+      instance(number),
+      frozen(),
+      PLAN,
+      key_of(number),
+      prior_depth=prior_depth(number),
+    ):
+      losses.append(float(event.terms['total']))
+      last = event.state.params
+    results.append(jax.device_get(last))
+    totals.append(losses)
+  return results, np.array(totals).T
+
+
+@pytest.mark.parametrize(
+  ('devices', 'per_device', 'form'),
+  [(8, 1, 'loop'), (4, 2, 'vmap')],
+)
+def test_pictures_side_by_side_come_to_what_each_does_alone(devices, per_device, form):
+  results, totals = fitted(
+    layout(devices, per_device=per_device, form=form), tuple(range(PICTURES))
+  )
+  expected, losses = alone()
+  np.testing.assert_allclose(totals, losses, rtol=2e-5)
+  for number in range(PICTURES):
+    own = jax.tree.map(lambda leaf, number=number: leaf[number], results)
+    pairs = zip(jax.tree.leaves(own), jax.tree.leaves(expected[number]), strict=True)
+    differences = np.concatenate([np.ravel(np.abs(a - b)) for a, b in pairs])
+    assert np.mean(differences > 1e-5) < 1e-4  # Adam makes a step of any vanishing gradient
+    assert differences.max() < 2 * SLOW.learning_rate
+
+
+@pytest.mark.parametrize('form', ['vmap', 'loop'])
+def test_forms_of_a_devices_pictures(form):
+  function = lambda own, shared: {'sum': own['x'].sum() + shared, 'sine': jnp.sin(own['x'])}
+  own = {'x': jnp.arange(12.0).reshape(4, 3)}
+  found = parallel.each(function, (own,), (2.0,), form)
+  np.testing.assert_allclose(found['sum'], own['x'].sum(1) + 2)
+  np.testing.assert_allclose(found['sine'], np.sin(own['x']), rtol=1e-6)
+  single = parallel.each(function, ({'x': own['x'][:1]},), (2.0,), form)
+  np.testing.assert_array_equal(single['sum'], found['sum'][:1])
+
+
+def collectives(built, layout, name):
+  """The operations between devices in a compiled step."""
+  _, params = setting()
+  pictures = layout.pictures
+  step = int(name[-1])
+  params = layout.stacked([params] * pictures)
+  state = built.fresh(params, step)
+  instances = layout.stacked([instance(number) for number in range(pictures)])
+  keys = layout.stacked([key_of(number) for number in range(pictures)])
+  shared = layout.shared(frozen())
+  source = built.source(params, instances, shared)
+  if step == 1:
+    scene = built.observe(params, instances, shared, flip=True)
+    lowered = built.step1.lower(state, scene, instances, shared)
+  elif step == 2:
+    lowered = built.step2.lower(state, source, instances.latent, keys, shared, 0)
+  else:
+    batch = built.collect(params, source, instances.latent, keys, shared, 0)
+    projections = jax.tree.map(lambda leaf: leaf[:, None], batch)
+    lowered = built.step3.lower(state, instances, projections, shared, 0, flip=True)
+  text = lowered.compile().as_text()
+  pattern = r'= \S+ (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(-start)?\('
+  return [match[0] for match in re.findall(pattern, text)]
+
+
+@pytest.mark.parametrize('name', ['step1', 'step2', 'step3'])
+def test_nothing_passes_between_the_devices_of_different_pictures(name):
+  place = layout(4)
+  assert collectives(parallel.build(setting()[0], SETTINGS, place), place, name) == []
+
+
+@pytest.mark.parametrize('name', WIDTHS)
+def test_devices_that_share_a_picture_meet_once_an_update(name):
+  place = layout(4, split='samples')
+  assert collectives(parallel.build(setting()[0], BATCH, place), place, name) == ['all-reduce']
+
+
+def share(index, of):
+  """A device's share of samples, by itself."""
+  part = lambda tree: jax.tree.map(lambda leaf: leaf.reshape(of, -1, *leaf.shape[1:])[index], tree)
+  return ONE_DEVICE._replace(part=part)
+
+
+def first_moments(state):
+  """Adam's first moments after one update: the gradients, but for a factor."""
+  moments = [leaf for leaf in jax.tree.leaves(state.optimizer) if leaf.dtype == jnp.float32]
+  return moments[: len(moments) // 2]  # then come the second ones
+
+
+@pytest.mark.parametrize('name', WIDTHS)
+def test_shared_samples_average_the_gradients_of_the_shares(name):
+  """Against each share computed by itself, as the published code's processes do."""
+  networks, params = setting()
+  params = jax.tree.map(jnp.asarray, params)
+  whole = programs.build(networks, BATCH)
+  source = whole.source(params, instance(), frozen())
+  latent, key = instance().latent, key_of(0)
+  projections = jax.tree.map(
+    lambda leaf: leaf[None], whole.collect(params, source, latent, key, frozen(), 0)
+  )
+  step = int(name[-1])
+
+  @jax.jit
+  def update(index):
+    functions = programs.functions(networks, BATCH, share(index, 2))
+    state = functions.fresh(params, step)
+    if step == 2:
+      return functions.step2(state, source, latent, key, frozen(), 0)
+    return functions.step3(state, instance(), projections, frozen(), 0, flip=True)
+
+  shares = [update(index) for index in range(2)]
+  place = layout(2, split='samples')
+  built = parallel.build(networks, BATCH, place)
+  stacked = lambda tree: place.stacked([tree])
+  state, instances = built.fresh(stacked(params), step), stacked(instance())
+  if step == 2:
+    state, terms = built.step2(
+      state, stacked(source), instances.latent, stacked(key), place.shared(frozen()), 0
+    )
+  else:
+    state, terms = built.step3(
+      state, instances, stacked(projections), place.shared(frozen()), 0, flip=True
+    )
+  for term, value in terms.items():
+    np.testing.assert_allclose(
+      value[0], np.mean([terms[term] for _, terms in shares]), rtol=1e-5, atol=1e-7
+    )
+  found = np.concatenate([np.ravel(leaf) for leaf in first_moments(state)])
+  expected = np.mean(
+    [np.concatenate([np.ravel(leaf) for leaf in first_moments(state)]) for state, _ in shares],
+    axis=0,
+  )
+  assert np.linalg.norm(found - expected) < 1e-3 * np.linalg.norm(expected)
+
+
+def test_shares_are_collected_in_order():
+  networks, params = setting()
+  whole = programs.build(networks, BATCH)
+  source = whole.source(params, instance(), frozen())
+  expected = whole.collect(params, source, instance().latent, key_of(0), frozen(), 0)
+  place = layout(4, split='samples')
+  stacked = lambda tree: place.stacked([tree])
+  found = parallel.build(networks, BATCH, place).collect(
+    stacked(params), stacked(source), stacked(instance().latent), stacked(key_of(0)),
+    place.shared(frozen()), 0,
+  )  # fmt: skip
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, atol=2e-5), found, expected)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+  with pytest.raises(ValueError, match='a batch of 4 cannot be split over 3 devices'):
+    parallel.build(setting()[0], BATCH, layout(3, split='samples'))
