@@ -91,7 +91,7 @@ def _seconds(call, count):
   return (time.perf_counter() - start) / count
 
 
-def _stepping(step, state):
+def stepping(step, state):
   """A function without arguments that goes on from the state it left: steps consume theirs."""
 
   def call():
@@ -128,18 +128,18 @@ def measure_steps(config: ConfigDict, shared: Assembly, effort: Effort) -> dict[
 
   target = jnp.asarray(priors.prior_depth(mask, category=config.prior.category))
   fit_prior = lambda state: programs.fit_prior(state, instance.image, target)
-  add('prior fit', _stepping(fit_prior, fresh(0)))
+  add('prior fit', stepping(fit_prior, fresh(0)))
   for flip in effort.flips:
     suffix = ' flip' if flip else ''
     observe = lambda flip=flip: programs.observe(params, instance, frozen, flip=flip)
     add(f'observe{suffix}', observe)
     scene = observe()
     step1 = lambda state, scene=scene: programs.step1(state, scene, instance, frozen)
-    add(f'step 1{suffix}', _stepping(step1, fresh(1)))
+    add(f'step 1{suffix}', stepping(step1, fresh(1)))
   add('source', lambda: programs.source(params, instance, frozen))
   source = programs.source(params, instance, frozen)
   step2 = lambda state: programs.step2(state, source, latent, key, frozen, 0)
-  add('step 2', _stepping(step2, fresh(2)))
+  add('step 2', stepping(step2, fresh(2)))
   collect = lambda: programs.collect(params, source, latent, key, frozen, 0)
   add('collect', collect)
   projections = jax.tree.map(lambda x: jnp.stack([x] * plan.collect_iters), collect())
@@ -148,7 +148,7 @@ def measure_steps(config: ConfigDict, shared: Assembly, effort: Effort) -> dict[
     step3 = lambda state, flip=flip: programs.step3(
       state, instance, projections, frozen, 0, flip=flip
     )
-    add(f'step 3{suffix}', _stepping(step3, fresh(3)))
+    add(f'step 3{suffix}', stepping(step3, fresh(3)))
   add('factors', lambda: programs.factors(params, instance, frozen))
   return timings
 
@@ -325,8 +325,8 @@ def benchmark(config: ConfigDict, effort: Effort) -> dict:
   calls = calls_of_plan(shared.plan)
   torch_seconds = calibrate_torch(max(effort.rounds, 7) if effort.rounds > 1 else 1)
   return {
-    'machine': _machine() | {'load_average_at_start': load},
-    'versions': _versions(),
+    'machine': machine() | {'load_average_at_start': load},
+    'versions': versions(),
     'setting': {
       'image_size': config.image_size,
       'batch_size': settings.batch_size,
@@ -357,7 +357,7 @@ def benchmark(config: ConfigDict, effort: Effort) -> dict:
       for name, timing in of_size.items()
     },
     'renderer_in_step_3': shares,
-    'peak_memory_mib': _peak_memory(),
+    'peak_memory_mib': peak_memory(),
     'original': _against_original(timings, torch_seconds),
   }
 
@@ -376,7 +376,8 @@ def _against_original(timings, torch_seconds):
   }
 
 
-def _machine():
+def machine() -> dict:
+  """The processor, and the device that JAX uses."""
   device = jax.devices()[0]
   model = platform.processor() or platform.machine()
   cpuinfo = pathlib.Path('/proc/cpuinfo')
@@ -392,12 +393,13 @@ def _machine():
   }
 
 
-def _versions():
+def versions() -> dict:
+  """Of Python and of the packages that compute."""
   packages = {name: importlib.metadata.version(name) for name in ('jax', 'jaxlib', 'numpy')}
   return {'python': platform.python_version()} | packages
 
 
-def _peak_memory():
+def peak_memory() -> dict:
   """Of the process, and of the accelerator where there is one; MiB."""
   unit = 1 if sys.platform == 'darwin' else 1024  # bytes there, KiB elsewhere
   peak = {'process': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20}

@@ -35,6 +35,13 @@ _CACHE = flags.DEFINE_string(
   '~/.cache/gan2shape_jax',
   "folder for compiled programs, reused by later runs; '' for none",
 )
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator',
+  '',
+  'host:port of process 0, for many hosts that JAX does not find by itself (docs/devices.md)',
+)
+_PROCESSES = flags.DEFINE_integer('num_processes', 0, 'with --coordinator: how many there are')
+_PROCESS = flags.DEFINE_integer('process_id', -1, 'with --coordinator: number of this one')
 _GRACE = 10.0  # seconds between SIGTERM and the end, whatever is going on
 
 
@@ -58,7 +65,7 @@ def _run(work, argv):
   stop = watch_for_termination()
   import jax
 
-  from gan2shape_jax import artefacts, checkpoints, data, weights, workdir
+  from gan2shape_jax import artefacts, checkpoints, data, hosts, weights, workdir
   from gan2shape_jax.reconstruction import setup
 
   if _CACHE.value:
@@ -69,15 +76,20 @@ def _run(work, argv):
     checkpoints.CheckpointError,
     workdir.FitError,
     data.DataError,
+    hosts.HostsError,
     setup.SettingsError,
     weights.WeightsError,
   )
   try:
-    print(work(_CONFIG.value, _WORKDIR.value, stop))
+    hosts.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    report = work(_CONFIG.value, _WORKDIR.value, stop)
+    if hosts.is_first():
+      print(report)
   except workdir.Preempted as error:
     print(f'{error}; the same command goes on from there', file=sys.stderr)
+    return hosts.leave(0)
   except known as error:
-    return _failed(error)
+    return hosts.leave(_failed(error))
   except KeyboardInterrupt:
     return _failed('interrupted: the same command goes on from the last checkpoint', code=130)
   return 0

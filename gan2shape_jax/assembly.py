@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from gan2shape_jax.data import load_prior, locate
@@ -157,16 +156,15 @@ def load_frozen(config: ConfigDict) -> Frozen:
         'experiments/convert_weights.py --kind=lpips'
       )
     perceptual = load_perceptual(config.loss.perceptual_weights)
-  generator, discriminator, perceptual = jax.tree.map(
-    jnp.asarray, (generator, discriminator, perceptual)
-  )
+  # Not jnp.asarray: that compiles a program for every shape.
+  generator, discriminator, perceptual = jax.device_put((generator, discriminator, perceptual))
   mean = gan.get('mean_latent')
   if mean is None:
     mean = jax.jit(stylegan2.mean_latent, static_argnums=2)(
       generator, jax.random.key(0), _MEAN_LATENT_SAMPLES
     )[0]
-  prior = jax.tree.map(jnp.asarray, load_view_light(config.prior.view_light))
-  return Frozen(generator, discriminator, perceptual, jnp.asarray(mean), prior)
+  prior = jax.device_put(load_view_light(config.prior.view_light))
+  return Frozen(generator, discriminator, perceptual, jax.device_put(mean), prior)
 
 
 def _gan(path) -> dict:
@@ -246,4 +244,4 @@ def load_pretrained(path: pathlib.Path, expected: dict) -> dict:
     for where, leaf in jax.tree_util.tree_leaves_with_path(tree)
   }
   compare_names(shapes({name: expected[name] for name in loaded}), shapes(loaded), path=path)
-  return jax.tree.map(jnp.asarray, loaded)
+  return jax.device_put(loaded)

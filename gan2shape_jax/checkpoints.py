@@ -5,12 +5,17 @@ process killed in the middle leaves the earlier checkpoints as they were; what i
 removed when the folder is opened again. Arrays go to Orbax by their paths in the tree, so that a
 tree of another structure or other shapes is told from a damaged file before anything is read.
 
+Each process of a run on many hosts keeps checkpoints of its own pictures, which Orbax's handlers of
+arrays do not foresee: they write global arrays, numpy's from process 0 only. So the arrays go by a
+handler of this module, into one file.
+
 Layout of the folder: `steps/<step>/` with the items `arrays` and `record`, and
 `projections/<stage>/` likewise. Projections are large and change once a stage, so they are saved
 once beside the steps, not with each.
 """
 
 import contextlib
+import dataclasses
 import logging
 import os
 import pathlib
@@ -23,7 +28,31 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 _SCALARS = (bool, int, float, str)
+_ARRAYS = 'arrays.npz'
 _MARGIN = 1 << 16  # bytes that a checkpoint needs beside its arrays
+
+
+class _Arrays(ocp.CheckpointHandler):
+  """Arrays of any type in one .npz, as bytes, with the checksums of a zip."""
+
+  def save(self, directory, args):
+    """Writes `args.arrays`."""
+    flat = {name: np.frombuffer(x.tobytes(), np.uint8) for name, x in args.arrays.items()}
+    np.savez(pathlib.Path(directory) / _ARRAYS, **flat)
+
+  def restore(self, directory, args):
+    """Reads arrays of the names, shapes and types of `args.arrays`."""
+    with np.load(pathlib.Path(directory) / _ARRAYS, allow_pickle=False) as file:
+      flat = {name: file[name] for name in args.arrays}
+    return {
+      name: flat[name].view(like.dtype).reshape(like.shape) for name, like in args.arrays.items()
+    }
+
+
+@ocp.args.register_with_handler(_Arrays, for_save=True, for_restore=True)
+@dataclasses.dataclass
+class _Args(ocp.args.CheckpointArgs):
+  arrays: dict[str, np.ndarray]
 
 
 class CheckpointError(RuntimeError):
@@ -140,7 +169,7 @@ class Checkpoints:
     arrays, record = _taken_apart(tree, path)
     items = {'record': ocp.args.JsonSave(record)}
     if arrays:
-      items['arrays'] = ocp.args.StandardSave(arrays)
+      items['arrays'] = _Args(arrays)
     with self._explained('save', path), _checkpointer() as checkpointer:
       _reserve(self.folder, sum(array.nbytes for array in arrays.values()))
       checkpointer.save(path, args=ocp.args.Composite(**items), force=True)
@@ -154,7 +183,7 @@ class Checkpoints:
       only_record = ocp.args.Composite(record=ocp.args.JsonRestore())
       saved = checkpointer.restore(path, args=only_record)['record']
       _compare(saved['kinds'], record['kinds'], path)
-      arguments = ocp.args.Composite(arrays=ocp.args.StandardRestore(wanted))
+      arguments = ocp.args.Composite(arrays=_Args(wanted))
       arrays = checkpointer.restore(path, args=arguments)['arrays'] if wanted else {}
     return _put_together(like, arrays, saved['scalars'])
 
@@ -171,14 +200,24 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _checkpointer():
+  process = jax.process_index()
+  alone = ocp.options.MultiprocessingOptions(
+    primary_host=process, active_processes={process}, barrier_sync_key_prefix=str(process)
+  )
   handler = ocp.CompositeCheckpointHandler(
-    arrays=ocp.StandardCheckpointHandler(), record=ocp.JsonCheckpointHandler()
+    composite_options=ocp.CompositeOptions(
+      multiprocessing_options=alone,
+      # Else handlers wait for signals that the processes, not knowing of each other, mix up.
+      async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+    ),
+    arrays=_Arrays(),
+    record=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
   )
   chatter = logging.getLogger('absl')
   level = chatter.level
   chatter.setLevel(logging.ERROR)
   try:
-    with ocp.Checkpointer(handler) as checkpointer:
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
       yield checkpointer
   finally:
     chatter.setLevel(level)

@@ -20,6 +20,7 @@ from gan2shape_jax.preparation import Preparation, prepare
 from gan2shape_jax.progress import Stopwatch
 from gan2shape_jax.reconstruction import setup
 from gan2shape_jax.reconstruction.parallel import Layout, make_layout
+from gan2shape_jax.traces import Traces
 from gan2shape_jax.workdir import FitError, check_workdir, read_json
 
 _DONE = 'timing.json'  # written last of all: the picture is done
@@ -76,7 +77,8 @@ def reconstruct_all(
       # Only now: a run that could not begin leaves no claim on the folder.
       artefacts.write_text(workdir / 'config.json', text)
     with Events(workdir / 'events') as events:
-      fitter = Fitter(config, shared, layout, events, stop)
+      traces = Traces(workdir / 'profile' if config.profile else None)
+      fitter = Fitter(config, shared, layout, events, stop, traces)
       _Groups(preparation, fitter, failures).run(waiting, clock)
   finished = sorted(set(mine) - {k for k in mine if pictures.names[k] in failures.reasons})
   rows = [(k, _row(pictures.names[k], workdir / pictures.names[k])) for k in finished]

@@ -136,6 +136,8 @@ def get_default_config() -> ConfigDict:
   config.inversion.lam_perceptual = 0.5  # LPIPS, where loss.perceptual is lpips
   config.inversion.lam_mean = 0.01  # squared distance to the mean latent
 
+  config.profile = False  # trace a few iterations of each step into <workdir>/profile
+
   config.checkpoint = ConfigDict()
   config.checkpoint.every = 200  # iterations between checkpoints, beside those at step boundaries
   config.checkpoint.keep = 2

@@ -18,6 +18,7 @@ from gan2shape_jax.progress import Progress, Stopwatch
 from gan2shape_jax.reconstruction import driver, parallel, programs
 from gan2shape_jax.reconstruction.parallel import Layout
 from gan2shape_jax.reconstruction.state import Factors, FitState, Instance, Projections
+from gan2shape_jax.traces import Traces
 from gan2shape_jax.workdir import FitError, Preempted
 
 _STEP_NAMES = ('prior fit', 'step 1', 'step 2', 'step 3')
@@ -77,6 +78,7 @@ class Fitter:
     layout: Layout,
     events: Events,
     stop: Callable[[], bool],
+    traces: Traces,
   ):
     """Compiles nothing yet.
 
@@ -86,7 +88,9 @@ class Fitter:
       layout: of the pictures on devices.
       events: takes the curves.
       stop: asked after every iteration whether to save and stop.
+      traces: takes profiles of the steps.
     """
+    self._traces = traces
     self._config, self._plan, self.layout = config, shared.plan, layout
     self._events, self._stop = events, stop
     self._one = programs.functions(shared.networks, shared.settings)
@@ -160,7 +164,7 @@ class Fitter:
       if compiles:
         progress.note(f'compiling {part}')
       with _shared_clock(jobs, f'compile {part}' if compiles else part):
-        event = next(events)
+        event = self._traces.call(part, compiles, events.__next__)
         position, state = event.position, event.state
         done = plan.done_before(position)
         stopping = self._stop()

@@ -3,7 +3,6 @@
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -35,7 +34,7 @@ def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> N
       '(a smaller optimizer.learning_rate may help)'
     )
   predicts = config.mode == 'predict'
-  params, instance = jax.tree.map(jnp.asarray, (fit.params, job.instance))
+  params, instance = jax.device_put((fit.params, job.instance))
   frames, known = {}, job.metrics
   if predicts:
     known = {'milliseconds': _milliseconds(shared, params, instance)}

@@ -9,11 +9,8 @@ from ml_collections import ConfigDict
 from gan2shape_jax import artefacts
 from gan2shape_jax.artefacts import files
 
-_FREE = (
-  'checkpoint.',
-  'data.num ',
-  'parallel.',
-)  # settings that may change between runs into one folder
+# Settings that may change between runs into one folder.
+_FREE = ('checkpoint.', 'data.num ', 'parallel.', 'profile ')
 
 
 class FitError(RuntimeError):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -60,12 +61,21 @@ class Layout(NamedTuple):
   def stacked(self, trees):
     """Puts the trees of `pictures` pictures on the devices, as one tree of stacks."""
     spec = PartitionSpec(AXIS) if self.split == 'images' else PartitionSpec()
-    stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-    return jax.device_put(stack, NamedSharding(self.mesh, spec))
+    sharding = NamedSharding(self.mesh, spec)
+
+    def put(*leaves):
+      if jax.dtypes.issubdtype(leaves[0].dtype, jax.dtypes.prng_key):
+        data = put(*map(jax.random.key_data, leaves))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaves[0]))
+      # By numpy: a stack on the devices would be a program to compile for every shape.
+      return jax.device_put(np.stack(leaves), sharding)
+
+    return jax.tree.map(put, *trees)
 
   def shared(self, tree):
     """Puts on every device what all pictures share."""
-    return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+    # From the host: between devices, it would be a program to compile for every shape.
+    return jax.device_put(jax.device_get(tree), NamedSharding(self.mesh, PartitionSpec()))
 
 
 def make_layout(
@@ -85,7 +95,7 @@ def make_layout(
   if form == 'auto':
     form = 'loop' if devices[0].platform == 'cpu' else 'vmap'
   per_device = per_device if split == 'images' else 1
-  return Layout(jax.make_mesh((len(devices),), (AXIS,), devices=devices), per_device, split, form)
+  return Layout(Mesh(np.asarray(devices), (AXIS,)), per_device, split, form)
 
 
 def build(networks: Networks, settings: Settings, layout: Layout) -> Programs:
@@ -122,6 +132,7 @@ def build(networks: Networks, settings: Settings, layout: Layout) -> Programs:
         *arguments
       )
 
+    run.__name__ = name  # by which profiles and compilation logs tell it
     return run
 
   stacks = programs.compiled(Programs(*(stacked(name) for name in Programs._fields)))

@@ -1,0 +1,131 @@
+"""How far each step is from what the machine can do: arithmetic and memory against measured peaks.
+
+  python -m benchmarks.roofline --config=configs/heads.py:published --json=roofline.json
+
+Floating-point operations and bytes of a step are those XLA counts in the compiled program (bytes
+as if nothing stayed in caches, so their share can exceed 1); the machine's peaks are measured in
+the same run, by a product of matrices and by a sum over an array larger than all caches. The bound
+is the larger of the two times at these peaks.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import steps
+from gan2shape_jax import artefacts, data
+from gan2shape_jax.assembly import assemble
+from gan2shape_jax.reconstruction.state import Instance
+
+_MATRIX = 2048
+_FLOATS = 1 << 26
+
+
+def peaks(effort: steps.Effort) -> dict[str, float]:
+  """The machine's measured peaks: `flops` and `bytes` a second, in float32."""
+  x = jax.random.normal(jax.random.key(0), (_MATRIX, _MATRIX))
+  product = jax.jit(lambda x: x @ x)
+  array = jnp.ones(_FLOATS)
+  scale = jax.jit(lambda x: x * 2.0)
+  return {
+    'flops': 2 * _MATRIX**3 / steps.measure(lambda: product(x), effort).seconds,
+    'bytes': 8 * _FLOATS / steps.measure(lambda: scale(array), effort).seconds,
+  }
+
+
+def main(arguments: Sequence[str] | None = None) -> dict:
+  """The command; returns the report."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--config', default='configs/heads.py', help='FILE[:VARIANT]')
+  parser.add_argument('--rounds', type=int, default=5, help='of which the median is taken')
+  parser.add_argument('--json', metavar='PATH', help='write the report there as well')
+  options = parser.parse_args(arguments)
+  effort = steps.Effort(rounds=options.rounds, seconds=1.0)
+  config = steps.load_config(options.config)
+  load = os.getloadavg()[0]
+  peak = peaks(effort)
+  rows = []
+  for name, program, make in _programs(config):
+    print(f'{name} ...', file=sys.stderr, flush=True)
+    state, rest, static = make()
+    cost = program.lower(state, *rest, **static).compile().cost_analysis()
+    call = steps.stepping(
+      lambda state, program=program, rest=rest, static=static: program(state, *rest, **static),
+      state,
+    )
+    seconds = steps.measure(call, effort).seconds
+    flops, moved = cost['flops'], cost.get('bytes accessed', 0.0)
+    bound = max(flops / peak['flops'], moved / peak['bytes'])
+    rows.append(
+      {
+        'step': name,
+        'seconds': seconds,
+        'gigaflops': flops / 1e9,
+        'gigabytes': moved / 1e9,
+        'share_of_flops': flops / seconds / peak['flops'],
+        'share_of_bytes': moved / seconds / peak['bytes'],
+        'share_of_bound': bound / seconds,
+      }
+    )
+  report = {
+    'machine': steps.machine() | {'load_average_at_start': load},
+    'versions': steps.versions(),
+    'peaks': peak,
+    'rows': rows,
+  }
+  print(_format(report))
+  if options.json:
+    artefacts.write_json(options.json, report)
+  return report
+
+
+def _programs(config):
+  """(name, program, () -> state, other arguments, static arguments) of each step."""
+  shared = assemble(config)
+  programs, frozen = shared.programs, shared.frozen
+  picture = data.load_pictures(config.data, config.image_size)[0]
+  mask = data.elliptic_mask(config.image_size) if picture.mask is None else picture.mask
+  latent = frozen.mean_latent if picture.latent is None else picture.latent
+  instance = jax.tree.map(jnp.asarray, Instance(picture.image, mask, latent))
+  key, params, flips = jax.random.key(0), shared.params, config.stages.first
+  fresh = lambda step: programs.fresh(jax.tree.map(jnp.copy, params), step)
+  source = programs.source(params, instance, frozen)
+  own = source, instance.latent, key, frozen, 0
+
+  def step1():
+    scene = programs.observe(params, instance, frozen, flip=flips.flip1)
+    return fresh(1), (scene, instance, frozen), {}
+
+  def step3():
+    batches = jax.tree.map(lambda leaf: leaf[None], programs.collect(params, *own))
+    return fresh(3), (instance, batches, frozen, 0), {'flip': flips.flip3}
+
+  yield 'step 1', programs.step1, step1
+  yield 'step 2', programs.step2, lambda: (fresh(2), own, {})
+  yield 'step 3', programs.step3, step3
+
+
+def _format(report):
+  peak = report['peaks']
+  lines = [
+    f'{report["machine"]}',
+    f'peaks: {peak["flops"] / 1e9:.1f} GFLOP/s, {peak["bytes"] / 1e9:.1f} GB/s',
+    '',
+    f'{"":8}{"s":>9}{"GFLOP":>9}{"GB":>8}{"of FLOP/s":>11}{"of GB/s":>9}{"of bound":>10}',
+  ]
+  for row in report['rows']:
+    lines.append(
+      f'{row["step"]:8}{row["seconds"]:9.4f}{row["gigaflops"]:9.2f}{row["gigabytes"]:8.2f}'
+      f'{row["share_of_flops"]:11.0%}{row["share_of_bytes"]:9.0%}{row["share_of_bound"]:10.0%}'
+    )
+  return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,141 @@
+"""What the parallel forms cost: the same pictures on 1 to 8 devices, and what passes between them.
+
+  python -m benchmarks.scaling --json=scaling.json
+
+The devices are simulated on one processor (as many as --devices names), so that nothing gets faster
+with more of them: the time of a picture's iteration beside that of the plain form on one device
+tells what the parallel form adds. `collectives` counts operations between devices in the compiled
+step. On a machine with real devices, --simulate=False measures those.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> dict:
+  """The command; returns the report."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--config', default='configs/heads.py', help='FILE[:VARIANT]')
+  parser.add_argument('--devices', type=int, nargs='+', default=[1, 2, 4, 8])
+  parser.add_argument('--step', type=int, default=3, choices=(1, 2, 3))
+  parser.add_argument('--simulate', default='True', choices=('True', 'False'))
+  parser.add_argument('--rounds', type=int, default=3, help='of which the median is taken')
+  parser.add_argument('--json', metavar='PATH', help='write the report there as well')
+  options = parser.parse_args(arguments)
+  if options.simulate == 'True' and 'jax' not in sys.modules:
+    flag = f'--xla_force_host_platform_device_count={max(options.devices)}'
+    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {flag}'
+    os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+  report = _benchmark(options)
+  print(_format(report))
+  if options.json:
+    from gan2shape_jax import artefacts
+
+    artefacts.write_json(options.json, report)
+  return report
+
+
+def collectives(text: str) -> list[str]:
+  """The operations between devices in a compiled program's text."""
+  names = 'all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter'
+  return re.findall(rf'= \S+ ({names})(?:-start)?\(', text)
+
+
+def _benchmark(options):
+  import jax
+  import numpy as np
+
+  from benchmarks import steps
+  from gan2shape_jax import data
+  from gan2shape_jax.assembly import assemble
+  from gan2shape_jax.reconstruction import parallel
+  from gan2shape_jax.reconstruction.state import Instance
+
+  config = steps.load_config(options.config)
+  config.sampling.collect_iters = 1
+  shared = assemble(config)
+  picture = data.load_pictures(config.data, config.image_size)[0]
+  mask = data.elliptic_mask(config.image_size) if picture.mask is None else picture.mask
+  latent = np.asarray(shared.frozen.mean_latent) if picture.latent is None else picture.latent
+  instance = Instance(picture.image, mask, latent)
+  flips = config.stages.first
+  effort = steps.Effort(rounds=options.rounds, seconds=2.0)
+
+  def step_of(built, place, key):
+    """Arguments and function of the measured step, and its program."""
+    count = place.pictures
+    params = place.stacked([jax.device_get(shared.params)] * count)
+    instances = place.stacked([instance] * count)
+    frozen = place.shared(shared.frozen)
+    state = built.fresh(params, options.step)
+    if options.step == 1:
+      scene = built.observe(params, instances, frozen, flip=flips.flip1)
+      return state, built.step1, (scene, instances, frozen), {}
+    keys = place.stacked([key] * count)
+    source = built.source(params, instances, frozen)
+    if options.step == 2:
+      return state, built.step2, (source, instances.latent, keys, frozen, 0), {}
+    batch = built.collect(params, source, instances.latent, keys, frozen, 0)
+    projections = jax.tree.map(lambda leaf: leaf[:, None], batch)
+    return state, built.step3, (instances, projections, frozen, 0), {'flip': flips.flip3}
+
+  def row(name, place):
+    print(f'{name} ...', file=sys.stderr, flush=True)
+    built = parallel.build(shared.networks, shared.settings, place)
+    state, step, rest, static = step_of(built, place, jax.random.key(0))
+    text = step.lower(state, *rest, **static).compile().as_text()
+    timing = steps.measure(
+      steps.stepping(lambda state: step(state, *rest, **static), state), effort
+    )
+    return {
+      'form': name,
+      'pictures': place.pictures,
+      'seconds': timing.seconds,
+      'seconds_a_picture': timing.seconds / place.pictures,
+      'collectives': collectives(text),
+    }
+
+  devices = jax.devices()
+  rows = []
+  for count in options.devices:
+    rows.append(row(f'images on {count}', parallel.make_layout(devices[:count])))
+  rows.append(row('2 images on 1', parallel.make_layout(devices[:1], per_device=2)))
+  for count in options.devices:
+    if count > 1 and not config.sampling.batch_size % count:
+      rows.append(
+        row(f'samples on {count}', parallel.make_layout(devices[:count], split='samples'))
+      )
+  for entry in rows:
+    entry['ratio'] = entry['seconds_a_picture'] / rows[0]['seconds_a_picture']
+  return {
+    'machine': steps.machine() | {'load_average_at_start': os.getloadavg()[0]},
+    'versions': steps.versions(),
+    'step': options.step,
+    'rows': rows,
+  }
+
+
+def _format(report):
+  machine = report['machine']
+  lines = [
+    f'{machine}',
+    f'step {report["step"]} of a picture, against one device',
+    '',
+    f'{"":16}{"pictures":>9}{"s a picture":>13}{"ratio":>7}  between devices',
+  ]
+  for row in report['rows']:
+    between = ', '.join(row['collectives']) or 'nothing'
+    lines.append(
+      f'{row["form"]:16}{row["pictures"]:9d}{row["seconds_a_picture"]:13.4f}{row["ratio"]:7.2f}'
+      f'  {between}'
+    )
+  return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+  main()

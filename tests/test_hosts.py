@@ -1,0 +1,169 @@
+"""Many hosts: real processes over loopback, with fewer pictures on one, killed and restarted."""
+
+import csv
+import json
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+
+from gan2shape_jax import hosts
+from gan2shape_jax.data import embedded_path
+from tests import command
+
+SHORT = (
+  *command.TINY,
+  '--config.data.num=3',
+  '--config.stages.count=1',
+  '--config.stages.first.step1=0',
+  '--config.results.videos=False',
+  '--config.results.mesh=False',
+)
+
+
+@pytest.mark.parametrize(
+  ('environment', 'expected'),
+  [
+    ({}, False),
+    ({'SLURM_NTASKS': '4'}, False),  # sbatch's own shell, not a task of srun
+    ({'SLURM_NTASKS': '1', 'SLURM_PROCID': '0'}, False),
+    ({'SLURM_NTASKS': '4', 'SLURM_PROCID': '2'}, True),
+    ({'OMPI_COMM_WORLD_SIZE': '2', 'OMPI_COMM_WORLD_RANK': '0'}, True),
+    ({'TPU_WORKER_HOSTNAMES': 'localhost'}, False),
+    ({'TPU_WORKER_HOSTNAMES': '10.0.0.1,10.0.0.2'}, True),
+    ({'MEGASCALE_NUM_SLICES': '2'}, True),
+  ],
+)
+def test_clusters_are_told_by_the_environment(environment, expected):
+  assert hosts.is_cluster(environment) == expected
+
+
+@pytest.mark.parametrize('given', [('host:1', 0, -1), ('', 2, 0), ('host:1', 2, -1)])
+def test_flags_are_given_together(given):
+  with pytest.raises(hosts.HostsError, match='given together'):
+    hosts.initialize(*given)
+
+
+def test_a_process_beyond_the_last():
+  with pytest.raises(hosts.HostsError, match='--process_id=2: expected one below'):
+    hosts.initialize('localhost:1', 2, 2)
+
+
+def test_one_process_has_everything_and_waits_for_nobody():
+  hosts.initialize()
+  assert list(hosts.share(5)) == [0, 1, 2, 3, 4]
+  assert hosts.is_first()
+  assert hosts.gather({'a': 1}) == [{'a': 1}]
+  hosts.wait('nobody')
+
+
+class Hosts:
+  """The same command in several processes."""
+
+  def __init__(self, count, folder, *given):
+    self.count, self.folder, self.given, self.processes = count, folder, given, []
+
+  def start(self):
+    with socket.socket() as free:
+      free.bind(('127.0.0.1', 0))
+      address = f'127.0.0.1:{free.getsockname()[1]}'
+    self.processes = []
+    for process in range(self.count):
+      together = (
+        f'--coordinator={address}', f'--num_processes={self.count}', f'--process_id={process}'
+      )  # fmt: skip
+      with open(self.log(process), 'wb') as log:
+        self.processes.append(command.start(*self.given, *together, stderr=log))
+    return self
+
+  def log(self, process):
+    return self.folder / f'process_{process}'
+
+  def wait(self):
+    codes = [process.wait(timeout=900) for process in self.processes]
+    assert codes == [0] * self.count, [self.log(k).read_text() for k in range(self.count)]
+
+  def kill(self):
+    for process in self.processes:
+      if process.poll() is None:
+        process.kill()
+      process.wait()
+
+
+def arrays_of(workdir, name):
+  with np.load(workdir / name / 'factors.npz') as arrays:
+    return dict(arrays)
+
+
+def rows_of(workdir):
+  with open(workdir / 'metrics.csv', newline='', encoding='utf-8') as file:
+    return [row['name'] for row in csv.DictReader(file)]
+
+
+def test_two_hosts_killed_and_restarted(tmp_path):
+  """A host dies; whatever starts them all again gets what one process gets by itself."""
+  cache = f'--compilation_cache={tmp_path / "cache"}'
+  whole = command.call(*SHORT, cache, f'--workdir={tmp_path / "whole"}')
+  assert whole.returncode == 0, whole.stderr
+  workdir = tmp_path / 'run'
+  run = Hosts(2, tmp_path, *SHORT, cache, f'--workdir={workdir}').start()
+  steps = workdir / '001' / 'checkpoints' / 'steps'
+  try:
+    while not (steps.exists() and any(path.name.isdigit() for path in steps.iterdir())):
+      assert all(process.poll() is None for process in run.processes), run.log(1).read_text()
+      time.sleep(0.01)
+    run.processes[1].send_signal(signal.SIGKILL)
+    run.processes[1].wait()
+    begin = time.monotonic()
+    run.processes[0].terminate()  # as whatever started them does when one is gone
+    assert run.processes[0].wait(timeout=60) == 0
+    assert time.monotonic() - begin < 20
+    assert not (workdir / 'metrics.csv').exists()
+    run.start().wait()
+  finally:
+    run.kill()
+  assert 'goes on at iteration' in run.log(1).read_text()
+  assert rows_of(workdir) == rows_of(tmp_path / 'whole') == ['000', '001', '002', 'mean', 'std']
+  for name in ('000', '001', '002'):
+    found, expected = arrays_of(workdir, name), arrays_of(tmp_path / 'whole', name)
+    assert {key: a.tobytes() for key, a in found.items()} == {
+      key: a.tobytes() for key, a in expected.items()
+    }
+  # 000 and 002 were process 0's.
+  assert '001' in run.log(1).read_text()
+  assert '000 ' not in run.log(1).read_text()
+  assert (workdir / 'index.html').exists()
+
+
+def test_four_hosts_of_which_one_has_less(tmp_path):
+  """Five pictures, one of them damaged: the first host has two, and all know what failed."""
+  source = tmp_path / 'pictures'
+  source.mkdir()
+  head = (embedded_path('heads') / 'image' / '000.png').read_bytes()
+  for name in 'abcde':
+    (source / f'{name}.png').write_bytes(head if name != 'c' else head[:500])
+  workdir = tmp_path / 'run'
+  run = Hosts(
+    4, tmp_path, '--config.mode=predict', f'--config.data.images={source}',
+    '--config.data.on_error=skip', '--config.results.videos=False', '--config.results.mesh=False',
+    f'--compilation_cache={tmp_path / "cache"}', f'--workdir={workdir}',
+  ).start()  # fmt: skip
+  try:
+    run.wait()
+  finally:
+    run.kill()
+  assert rows_of(workdir) == ['a', 'b', 'd', 'e', 'mean', 'std']
+  assert list(json.loads((workdir / 'failed.json').read_text())) == ['c']
+  assert '4 done, 1 failed: c' in run.log(0).read_text()
+
+
+def test_half_of_the_flags_is_one_line(tmp_path):
+  given = ('--coordinator=127.0.0.1:1', '--num_processes=2', f'--workdir={tmp_path / "run"}')
+  result = command.call(*given)
+  assert result.returncode == 1
+  assert result.stderr == (
+    'error: --coordinator, --num_processes and --process_id are given together\n'
+  )
+  assert not (tmp_path / 'run').exists()
