@@ -44,9 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> dict:
   )
   parser.add_argument('--config', default='configs/heads.py', help='FILE[:VARIANT]')
   parser.add_argument('--rounds', type=int, default=5, help='of which the median is taken')
+  parser.add_argument('--seconds', type=float, default=1.0, help='length of a round')
   parser.add_argument('--json', metavar='PATH', help='write the report there as well')
   options = parser.parse_args(arguments)
-  effort = steps.Effort(rounds=options.rounds, seconds=1.0)
+  effort = steps.Effort(rounds=options.rounds, seconds=options.seconds)
   config = steps.load_config(options.config)
   load = os.getloadavg()[0]
   peak = peaks(effort)

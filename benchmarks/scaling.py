@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
   parser.add_argument('--step', type=int, default=3, choices=(1, 2, 3))
   parser.add_argument('--simulate', default='True', choices=('True', 'False'))
   parser.add_argument('--rounds', type=int, default=3, help='of which the median is taken')
+  parser.add_argument('--seconds', type=float, default=1.0, help='length of a round')
   parser.add_argument('--json', metavar='PATH', help='write the report there as well')
   options = parser.parse_args(arguments)
   if options.simulate == 'True' and 'jax' not in sys.modules:
@@ -64,7 +65,7 @@ def _benchmark(options):
   latent = np.asarray(shared.frozen.mean_latent) if picture.latent is None else picture.latent
   instance = Instance(picture.image, mask, latent)
   flips = config.stages.first
-  effort = steps.Effort(rounds=options.rounds, seconds=2.0)
+  effort = steps.Effort(rounds=options.rounds, seconds=options.seconds)
 
   def step_of(built, place, key):
     """Arguments and function of the measured step, and its program."""

@@ -35,12 +35,12 @@ def environment() -> dict[str, str]:
   return os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '', 'PYTHONPATH': str(ROOT)}
 
 
-def call(*given, prefix=(), timeout=600) -> subprocess.CompletedProcess:
-  """Calls the command and waits for its end."""
+def call(*given, prefix=(), timeout=600, **variables) -> subprocess.CompletedProcess:
+  """Calls the command and waits for its end; `variables` are set in its environment."""
   return subprocess.run(
     [*prefix, *arguments(*given)],
     cwd=ROOT,
-    env=environment(),
+    env=environment() | variables,
     stdin=subprocess.DEVNULL,
     capture_output=True,
     text=True,

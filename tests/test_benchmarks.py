@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import steps
+from benchmarks import roofline, scaling, steps
 from configs import heads
 from gan2shape_jax import assembly
 from gan2shape_jax.models import stylegan2
@@ -58,9 +58,38 @@ def hasty_compiler():
 
 
 @pytest.fixture
-def report(hasty_compiler, tmp_path, testdata, monkeypatch, capsys):
+def path(tmp_path, testdata):
   path = tmp_path / 'config.py'
   path.write_text(CONFIG.format(weights=str(testdata / 'golden' / 'a_stylegan2_32.pt')))
+  return path
+
+
+def test_scaling(hasty_compiler, path, monkeypatch, capsys):
+  monkeypatch.setattr(assembly, 'assemble', tiny_assembly)
+  given = ['--devices', '1', '2', '--rounds=1', '--seconds=0', '--step=2']
+  report = scaling.main([f'--config={path}', *given])
+  rows = {row['form']: row for row in report['rows']}
+  assert list(rows) == ['images on 1', 'images on 2', '2 images on 1', 'samples on 2']
+  assert [row['collectives'] for row in rows.values()] == [[], [], [], ['all-reduce']]
+  assert [row['pictures'] for row in rows.values()] == [1, 2, 2, 1]
+  assert rows['images on 1']['ratio'] == 1
+  assert 'samples on 2' in capsys.readouterr().out
+
+
+def test_roofline(hasty_compiler, path, monkeypatch, capsys):
+  monkeypatch.setattr(roofline, 'assemble', tiny_assembly)
+  report = roofline.main([f'--config={path}', '--rounds=1', '--seconds=0'])
+  assert [row['step'] for row in report['rows']] == ['step 1', 'step 2', 'step 3']
+  for row in report['rows']:
+    assert row['gigaflops'] > 0
+    flops = row['share_of_flops'] * row['seconds'] * report['peaks']['flops']
+    assert math.isclose(flops, row['gigaflops'] * 1e9)
+    assert row['share_of_bound'] >= row['share_of_flops']
+  assert 'of bound' in capsys.readouterr().out
+
+
+@pytest.fixture
+def report(hasty_compiler, path, tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(steps, 'assemble', tiny_assembly)
   written = tmp_path / 'report.json'
   steps.main(['--smoke', f'--config={path}', f'--json={written}'])

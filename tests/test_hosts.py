@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import socket
 import time
@@ -11,12 +12,13 @@ import pytest
 
 from gan2shape_jax import hosts
 from gan2shape_jax.data import embedded_path
+from gan2shape_jax.reconstruction.programs import Programs
 from tests import command
 
 SHORT = (
   *command.TINY,
   '--config.data.num=3',
-  '--config.stages.count=1',
+  '--config.stages.later.step1=0',
   '--config.stages.first.step1=0',
   '--config.results.videos=False',
   '--config.results.mesh=False',
@@ -102,11 +104,38 @@ def rows_of(workdir):
     return [row['name'] for row in csv.DictReader(file)]
 
 
-def test_two_hosts_killed_and_restarted(tmp_path):
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return f'--compilation_cache={tmp_path_factory.mktemp("cache")}'
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, cache):
+  """What one process gets by itself: the folder, and what it logged."""
+  workdir = tmp_path_factory.mktemp('whole') / 'run'
+  given = (*SHORT, cache, f'--workdir={workdir}', '--config.profile=True')
+  result = command.call(*given, JAX_LOG_COMPILES='1')
+  assert result.returncode == 0, result.stderr
+  return workdir, result.stderr
+
+
+def test_each_program_is_compiled_once_for_all_stages_and_pictures(whole):
+  compiled = re.findall(r'Finished XLA compilation of jit\((\w+)\)', whole[1])
+  counts = {name: compiled.count(name) for name in Programs._fields}
+  assert counts == {
+    'fresh': 3, 'fit_prior': 1, 'observe': 0, 'step1': 0, 'source': 1, 'step2': 1, 'collect': 1,
+    'step3': 1, 'factors': 1,
+  }  # fmt: skip
+
+
+def test_profiles_of_each_step(whole):
+  folders = {path.name for path in (whole[0] / 'profile').iterdir()}
+  assert folders == {f'{step}_{k}' for step in ('prior_fit', 'step_2', 'step_3') for k in (1, 2, 3)}
+  assert all(list(path.rglob('*.xplane.pb')) for path in (whole[0] / 'profile').iterdir())
+
+
+def test_two_hosts_killed_and_restarted(tmp_path, whole, cache):
   """A host dies; whatever starts them all again gets what one process gets by itself."""
-  cache = f'--compilation_cache={tmp_path / "cache"}'
-  whole = command.call(*SHORT, cache, f'--workdir={tmp_path / "whole"}')
-  assert whole.returncode == 0, whole.stderr
   workdir = tmp_path / 'run'
   run = Hosts(2, tmp_path, *SHORT, cache, f'--workdir={workdir}').start()
   steps = workdir / '001' / 'checkpoints' / 'steps'
@@ -125,9 +154,9 @@ def test_two_hosts_killed_and_restarted(tmp_path):
   finally:
     run.kill()
   assert 'goes on at iteration' in run.log(1).read_text()
-  assert rows_of(workdir) == rows_of(tmp_path / 'whole') == ['000', '001', '002', 'mean', 'std']
+  assert rows_of(workdir) == rows_of(whole[0]) == ['000', '001', '002', 'mean', 'std']
   for name in ('000', '001', '002'):
-    found, expected = arrays_of(workdir, name), arrays_of(tmp_path / 'whole', name)
+    found, expected = arrays_of(workdir, name), arrays_of(whole[0], name)
     assert {key: a.tobytes() for key, a in found.items()} == {
       key: a.tobytes() for key, a in expected.items()
     }
