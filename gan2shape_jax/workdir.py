@@ -9,7 +9,11 @@ from ml_collections import ConfigDict
 from gan2shape_jax import artefacts
 from gan2shape_jax.artefacts import files
 
-_FREE = ('checkpoint.', 'data.num ')  # settings that may change between runs into one folder
+_FREE = (
+  'checkpoint.',
+  'data.num ',
+  'gan_training.images_shown ',
+)  # settings that may change between runs into one folder
 
 
 class FitError(RuntimeError):
