@@ -7,10 +7,10 @@ from configs import train_heads
 from gan2shape_jax import gan_training
 
 SETTINGS = gan_training.GanSettings(
-  image_size=16,
-  latent_size=8,
+  image_size=8,
+  latent_size=6,
   mapping_layers=2,
-  widths=(8, 8, 8),
+  widths=(8, 7),
   batch_size=16,
   r1_every=2,
   path_every=2,
@@ -38,7 +38,7 @@ def one_device():
   return gan_training.mesh_of(jax.devices()[:1])
 
 
-def real_images(count=16, size=16, seed=0):
+def real_images(count=16, size=8, seed=0):
   """Smooth random pictures as bytes."""
   random = np.random.default_rng(seed)
   coarse = random.uniform(0, 255, (count, 4, 4, 3))

@@ -44,27 +44,26 @@ def shapes(settings: GanSettings) -> tuple[dict, dict]:
   return generator_shapes(generator, where), discriminator_shapes(discriminator, where)
 
 
-def initial(settings: GanSettings, key: jax.Array) -> tuple[dict, dict]:
+def initial(settings: GanSettings) -> tuple[dict, dict]:
   """Starting parameters.
 
   Kernels, the constant and the noise maps are standard normal, biases zero, those of the styles
   one, noise strengths zero. Every array is drawn from its own name, so none depends on another.
 
   Args:
-    settings: sizes.
-    key: random key.
+    settings: sizes and the seed.
 
   Returns:
-    Generator and discriminator, in the units that are trained.
+    Generator and discriminator as numpy arrays, in the units that are trained.
   """
 
   def start(name, shape):
     kind = name.rsplit('/', 1)[-1]
     if kind == 'noise_strength' or kind == 'bias':
-      return jnp.full(shape, 1.0 if name.endswith('style/bias') else 0.0, jnp.float32)
-    own = jax.random.fold_in(key, zlib.crc32(name.encode()))
-    values = jax.random.normal(own, shape, jnp.float32)
-    return values / _MAPPING if name.startswith('mapping/') else values
+      return np.full(shape, 1 if name.endswith('style/bias') else 0, np.float32)
+    random = np.random.default_rng((settings.seed, zlib.crc32(name.encode())))
+    values = random.standard_normal(shape, np.float32)
+    return values / np.float32(_MAPPING) if name.startswith('mapping/') else values
 
   return tuple(
     unflatten({name: start(name, shape) for name, shape in flat.items()})

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from gan2shape_jax.gan_training import parameters
@@ -44,12 +45,12 @@ def optimizer(settings: GanSettings) -> optax.GradientTransformation:
 
 def initial_state(settings: GanSettings) -> TrainState:
   """The state that training starts with, from `settings.seed`."""
-  generator, discriminator = parameters.initial(settings, jax.random.key(settings.seed))
+  generator, discriminator = parameters.initial(settings)
   start = optimizer(settings).init
   return TrainState(
     generator,
     discriminator,
-    jax.tree.map(jnp.copy, generator),  # buffers of their own: updates consume them
+    jax.tree.map(np.copy, generator),  # buffers of their own: updates consume them
     start(generator),
     start(discriminator),
     jnp.float32(0),

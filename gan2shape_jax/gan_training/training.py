@@ -86,21 +86,24 @@ def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices,
   )
   path = _snapshot_path(workdir, done * settings.batch_size)
   with batches, Events(workdir / 'events') as events:
-    before, since, terms = done, time.monotonic(), {}
+    before, since, terms = done, None, {}
     while done < total:
       state, new = step(programs, settings, state, next(batches), done)
       terms |= new
       done += 1
+      if done == before + 2 and since is None:  # every program that this takes is compiled
+        progress.restart(done)
+        before, since = done, time.monotonic()
       ends = done == total or stop()
       if ends or progress.due() or done % own.events_every == 0 or due(own.checkpoint_every):
         values = {name: float(value) for name, value in terms.items()}
         _check_finite(values, workdir, done)
         if done % own.events_every == 0:
-          values['images a second'] = (
-            (done - before) * settings.batch_size / max(time.monotonic() - since, 1e-9)
-          )
+          if since is not None and done > before:
+            seconds = max(time.monotonic() - since, 1e-9)
+            values['images a second'] = (done - before) * settings.batch_size / seconds
+            before, since = done, time.monotonic()
           events.write(values, done * settings.batch_size, time.time())
-          before, since = done, time.monotonic()
         progress.update(done, _text(values), values['generator'])
       shown = done * settings.batch_size
       if due(own.samples_every) or done == total:
