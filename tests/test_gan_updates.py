@@ -1,12 +1,14 @@
 """Each of the four updates: equal to PyTorch's, and the same on four devices as on one."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gan2shape_jax import gan_training
-from gan2shape_jax.gan_training import sampling, updates
+from gan2shape_jax.gan_training import augmentation, sampling, updates
 from gan2shape_jax.weights.files import flatten
 from tests.gan_training import SETTINGS, on_host, one_device, real_images
 
@@ -145,3 +147,29 @@ def test_four_devices_make_the_step_of_one(kind):
   for name in before:
     np.testing.assert_allclose(of_four[name], of_one[name], rtol=1e-5, atol=1e-5, err_msg=name)
   assert any(np.abs(of_one[name] - before[name]).max() > 1e-3 for name in before)
+
+
+def test_one_and_four_devices_see_the_same_augmentation():
+  """Keys follow the places in the whole batch, not those on a device."""
+  settings = dataclasses.replace(SETTINGS, augment=('blit', 'colour'), augment_start=0.8)
+  images = (real_images() / 127.5 - 1).astype(np.float32)
+  places = []
+
+  def seen(images):
+    numbers = updates._numbers(settings)
+    flat = images.reshape(-1, *images.shape[2:])
+    key = jax.random.key(1)
+    probability = jnp.float32(0.8)
+    moved = augmentation.augment(key, flat, numbers, probability, settings.augment)
+    return moved.reshape(images.shape), numbers.reshape(images.shape[:2])
+
+  for count in (1, 4):
+    mesh = gan_training.mesh_of(jax.devices()[:count])
+    batch = updates._BATCH
+    mapped = jax.shard_map(seen, mesh=mesh, in_specs=batch, out_specs=(batch, batch))
+    places.append(jax.jit(mapped)(gan_training.place_images(images, mesh, settings)))
+  (one, numbers), (four, same) = places
+  np.testing.assert_array_equal(numbers.reshape(-1), np.arange(settings.batch_size))
+  np.testing.assert_array_equal(numbers, same)
+  np.testing.assert_allclose(one, four, atol=1e-6)
+  assert np.abs(one.reshape(images.shape) - images).max() > 0.1
