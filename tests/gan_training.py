@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from configs import train_heads
 from gan2shape_jax import gan_training
@@ -48,3 +49,11 @@ def real_images(count=16, size=8, seed=0):
 def on_host(tree):
   """Numpy copies: updates consume the state that they are given."""
   return jax.tree.map(lambda x: np.array(x), tree)
+
+
+@pytest.fixture(autouse=True)
+def hasty_compiler():
+  """Programs run once or twice here: compiling takes all the time."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)

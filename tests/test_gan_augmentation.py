@@ -8,6 +8,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from gan2shape_jax.gan_training import augmentation, transforms
+from tests.gan_training import hasty_compiler  # noqa: F401, for all tests here
 
 GROUPS = ('blit', 'geometric', 'colour')
 GREY = np.full(3, 3**-0.5)

@@ -8,7 +8,11 @@ import pytest
 from gan2shape_jax.gan_training import augmentation, losses, parameters, sampling, state
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.models.discriminator import discriminate
-from tests.gan_training import SETTINGS, real_images
+from tests.gan_training import (
+  SETTINGS,
+  hasty_compiler,  # noqa: F401, for all tests here
+  real_images,
+)
 
 
 def test_logistic_losses_are_cross_entropies():

@@ -10,7 +10,13 @@ import pytest
 from gan2shape_jax import gan_training
 from gan2shape_jax.gan_training import augmentation, sampling, updates
 from gan2shape_jax.weights.files import flatten
-from tests.gan_training import SETTINGS, on_host, one_device, real_images
+from tests.gan_training import (
+  SETTINGS,
+  hasty_compiler,  # noqa: F401, for all tests here
+  on_host,
+  one_device,
+  real_images,
+)
 
 KINDS = ('discriminator', 'discriminator_r1', 'generator', 'generator_path')
 ITERATION = 5
