@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import train_heads
 from gan2shape_jax import gan_training
-from gan2shape_jax.data import DataError
+from gan2shape_jax.data import DataError, embedded_path
 from gan2shape_jax.gan_training import images, outputs, parameters, pipeline, sampling
-from gan2shape_jax.gan_training.settings import check_devices, settings_from_config
+from gan2shape_jax.gan_training.settings import AUGMENTATIONS, check_devices, settings_from_config
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.reconstruction.setup import SettingsError
 from gan2shape_jax.weights import load_safetensors, load_stylegan2, read_stylegan2
@@ -200,3 +201,13 @@ def test_bfloat16_is_float32_up_to_its_precision():
   assert rough.dtype == np.float32
   error = np.abs(exact - rough).max() / np.abs(exact).max()
   assert 1e-4 < error < 0.05  # bfloat16 has 8 bits
+
+
+def test_the_configuration_has_the_embedded_gans_size():
+  settings = settings_from_config(train_heads.get_config())
+  embedded = load_stylegan2(embedded_path('heads') / 'stylegan2.safetensors')
+  for flat, params in zip(parameters.shapes(settings), embedded, strict=True):
+    assert flat == {name: array.shape for name, array in flatten(params).items()}
+  assert settings_from_config(train_heads.get_config('small')).augment == AUGMENTATIONS
+  with pytest.raises(ValueError, match='unknown variant'):
+    train_heads.get_config('nonsense')
