@@ -128,6 +128,39 @@ def get_default_config() -> ConfigDict:
   config.joint.lam_turn = 0.05  # known turns of the pictures, in the views' predictions
   config.joint.turn_spread = (0.12, 0.3)  # of pitch and yaw of these turns, network units
 
+  config.gan_training = ConfigDict()  # experiments/train_gan.py
+  config.gan_training.images = ''  # .npz with uint8 'images', a picture folder, or tfds:NAME
+  config.gan_training.images_shown = 88_000  # length of the training, may be changed on the way
+  config.gan_training.devices = 0  # over which a batch is split; 0 = all
+  config.gan_training.latent_size = 256
+  config.gan_training.mapping_layers = 8
+  config.gan_training.widths = (128, 128, 96, 48, 24)  # channels from 4 px up to image_size
+  config.gan_training.batch_size = 16
+  config.gan_training.learning_rate = 2e-3  # of both networks
+  config.gan_training.beta1 = 0.0
+  config.gan_training.beta2 = 0.99
+  config.gan_training.r1_weight = 1.0  # of the squared gradient at real images, halved
+  config.gan_training.r1_every = 16  # iterations; the term is multiplied by as many
+  config.gan_training.path_weight = 2.0  # of the path lengths' variance
+  config.gan_training.path_every = 8
+  config.gan_training.path_decay = 0.01  # of the running mean of path lengths
+  config.gan_training.path_batch_shrink = 2  # part of the batch that it is computed on
+  config.gan_training.style_mixing = 0.9  # probability of two latents in one image
+  config.gan_training.ema_half_life = 8000.0  # images, of the generator's running average
+  config.gan_training.ema_ramp_up = 0.05  # ... at most this part of the images shown; 0 = no limit
+  config.gan_training.mirror = True  # show mirror images too
+  config.gan_training.augment = ''  # what the discriminator sees: some of blit,geometric,colour
+  config.gan_training.augment_start = 0.0  # probability of each transform at first
+  config.gan_training.augment_target = 0.6  # mean sign of real scores that it is steered to
+  config.gan_training.augment_images = 100_000.0  # images in which it could go from 0 to 1
+  config.gan_training.augment_every = 4  # iterations between changes
+  config.gan_training.dtype = 'float32'  # of the networks' values: float32, bfloat16
+  config.gan_training.samples = 64  # images of a sheet
+  config.gan_training.events_every = 20  # iterations between points of the curves
+  config.gan_training.samples_every = 4000  # images between sheets
+  config.gan_training.snapshot_every = 20_000  # images between snapshots
+  config.gan_training.checkpoint_every = 4000  # images between checkpoints
+
   config.inversion = ConfigDict()
   config.inversion.iterations = 250  # Adam steps for a picture without a latent
   config.inversion.space = 'w'  # w, w+

@@ -44,7 +44,7 @@ def load(name, variant=''):
 
 def test_no_configuration_is_left_out():
   files = {path.stem for path in pathlib.Path('configs').glob('*.py')}
-  assert files == {name for name, _ in CASES} | {'heads'}
+  assert files == {name for name, _ in CASES} | {'heads', 'train_heads'}
 
 
 @pytest.mark.parametrize('name', sorted({name for name, _ in CASES}))
