@@ -52,6 +52,16 @@ def test_metrics_and_names(page):
   assert text.count('<video ') == 2
 
 
+def test_of_a_large_collection_the_first_are_shown(page, monkeypatch, tmp_path):
+  shutil.copytree(page.parent, tmp_path, dirs_exist_ok=True)
+  monkeypatch.setattr(artefacts.page, '_SHOWN', 1)
+  text = artefacts.write_page(tmp_path, ['<ball>', 'other']).read_text()
+  assert text.count('<article ') == 1
+  assert re.search(r'mean</th><td>1\.5</td>', text)
+  assert '<a href="other/sheet.png">other</a>' in text
+  assert '<a href="#&lt;ball&gt;">' in text
+
+
 def test_missing_and_damaged_results_are_explained(tmp_path):
   with pytest.raises(artefacts.ArtefactError, match=r'cannot read .*metrics\.json'):
     artefacts.write_page(tmp_path, ['absent'])

@@ -5,6 +5,7 @@ import html
 import json
 import math
 import pathlib
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
@@ -15,6 +16,7 @@ from gan2shape_jax.artefacts import files, pictures
 from gan2shape_jax.artefacts.mesh import Mesh, mesh_from_depth
 from gan2shape_jax.renderer import Camera
 
+_SHOWN = 100  # pictures in full
 _VIDEOS = {
   'rotate_3d_object': 'turned',
   'rotate_gan': 'turned, through the GAN',
@@ -34,6 +36,9 @@ _SHEETS = {
 def write_page(workdir, names: Sequence[str], *, title: str = 'GAN2Shape results') -> pathlib.Path:
   """Writes `<workdir>/index.html` from the files that `write_results` wrote.
 
+  The first hundred pictures are shown; the table links to the sheets of the others, whose pictures
+  no browser could hold.
+
   Args:
     workdir: the run's folder; each picture's results lie in `<workdir>/<name>/`.
     names: the pictures, in the page's order; videos and sheets that are missing are left out.
@@ -52,8 +57,8 @@ def write_page(workdir, names: Sequence[str], *, title: str = 'GAN2Shape results
   page = template.joinpath('page.html').read_text(encoding='utf-8')
   parts = {
     'TITLE': html.escape(title),
-    'SUMMARY': _summary(metrics),
-    'ARTICLES': '\n'.join(_article(workdir / name, name, metrics[name]) for name in names),
+    'SUMMARY': _summary(metrics, shown=set(names[:_SHOWN])),
+    'ARTICLES': '\n'.join(_article(workdir / name, name, metrics[name]) for name in names[:_SHOWN]),
     'VIEWER': template.joinpath('viewer.js').read_text(encoding='utf-8'),
   }
   for key, part in parts.items():
@@ -102,7 +107,7 @@ def _number(value):
   return f'{value:.4g}' if _is_number(value) else '–' if value is None else html.escape(str(value))
 
 
-def _summary(metrics):
+def _summary(metrics, shown):
   statistics = mean_and_deviation(metrics)
   if not statistics:
     return '<p>No metrics: there is nothing to compare with.</p>'
@@ -114,7 +119,8 @@ def _summary(metrics):
   for name, row in metrics.items():
     values = ''.join(f'<td>{_number(row.get(key))}</td>' for key in statistics)
     escaped = html.escape(name)
-    rows.append(f'<tr><th scope="row"><a href="#{escaped}">{escaped}</a></th>{values}</tr>')
+    place = f'#{escaped}' if name in shown else f'{urllib.parse.quote(name)}/sheet.png'
+    rows.append(f'<tr><th scope="row"><a href="{place}">{escaped}</a></th>{values}</tr>')
   return f'<div class="scroll"><table>{"".join(rows)}</table></div>'
 
 
