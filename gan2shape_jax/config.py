@@ -169,6 +169,7 @@ def get_default_config() -> ConfigDict:
   config.inversion.lam_perceptual = 0.5  # LPIPS, where loss.perceptual is lpips
   config.inversion.lam_mean = 0.01  # squared distance to the mean latent
 
+  config.precision = 'float32'  # of the GAN and the perceptual networks: float32, bf16
   config.profile = False  # trace a few iterations of each step into <workdir>/profile
 
   config.checkpoint = ConfigDict()

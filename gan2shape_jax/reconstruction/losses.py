@@ -98,7 +98,8 @@ def perceptual_distance(frozen: Frozen, settings: Settings, images, targets, mas
   if settings.perceptual == 'none':
     return jnp.zeros(images.shape[0])
   if settings.perceptual == 'lpips':
-    return lpips(frozen.perceptual, images * mask, targets * mask)
+    seen = [(x * mask).astype(settings.frozen_dtype) for x in (images, targets)]
+    return lpips(frozen.perceptual, *seen).astype(images.dtype)
   if settings.perceptual == 'discriminator':
     # Outside the mask both show the target: the features see no edge that the mask made.
     features = image_features(frozen, settings, images * mask + targets * (1 - mask))
@@ -112,7 +113,12 @@ def perceptual_distance(frozen: Frozen, settings: Settings, images, targets, mas
 
 def image_features(frozen: Frozen, settings: Settings, images):
   """The discriminator's first block outputs for images in [-1, 1]."""
-  return discriminator_features(frozen.discriminator, images, count=settings.discriminator_features)
+  features = discriminator_features(
+    frozen.discriminator,
+    images.astype(settings.frozen_dtype),
+    count=settings.discriminator_features,
+  )
+  return [feature.astype(images.dtype) for feature in features]
 
 
 def relief_distance(depths, prior_depth, *, cell: int = 8, scale: float = 0.02):

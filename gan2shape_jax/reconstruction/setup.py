@@ -22,6 +22,7 @@ _SMALLEST_IMAGE = 64  # the networks halve so often
 _CHOICES = {
   'data.on_error': ('stop', 'skip'),
   'mode': ('fit', 'predict', 'joint'),
+  'precision': ('float32', 'bf16'),
   'loss.perceptual': ('lpips', 'discriminator', 'none'),
   'prior.shape': ('ellipsoid', 'dome', 'flat', 'asymmetric'),
   'inversion.space': ('w', 'w+'),
@@ -122,6 +123,7 @@ def settings_from_config(config: ConfigDict) -> Settings:
     pixel_offset=0.5 if config.published else config.renderer.pixel_offset,
     supersample=2 if config.published else config.renderer.supersample,
     march_steps=config.renderer.march_steps,
+    precision=config.precision,
     perceptual=loss.perceptual,
     lam_perceptual=loss.lam_perceptual,
     lam_smooth=loss.lam_smooth,

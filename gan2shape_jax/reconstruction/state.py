@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from gan2shape_jax.renderer import Camera
 
@@ -146,6 +147,7 @@ class Settings:
   pixel_offset: float = 0.0
   supersample: int = 1
   march_steps: int = 0
+  precision: str = 'float32'
   perceptual: str = 'discriminator'
   lam_perceptual: float = 0.5
   lam_smooth: float = 0.01
@@ -169,6 +171,11 @@ class Settings:
   beta1: float = 0.9
   beta2: float = 0.999
   weight_decay: float = 5e-4
+
+  @property
+  def frozen_dtype(self):
+    """In which the networks that nothing trains compute; the others, and all losses, in float32."""
+    return jnp.bfloat16 if self.precision == 'bf16' else jnp.float32
 
   @property
   def depth_margin(self) -> float:
