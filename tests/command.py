@@ -5,6 +5,9 @@ import pathlib
 import subprocess
 import sys
 
+# For XLA: tests compile more than they compute.
+HASTY = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 # One embedded head, networks and lengths as small as they can be.
@@ -32,7 +35,7 @@ def arguments(*given) -> list[str]:
 
 def environment() -> dict[str, str]:
   """This process's environment: one device instead of several simulated ones, this checkout."""
-  return os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '', 'PYTHONPATH': str(ROOT)}
+  return os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': HASTY, 'PYTHONPATH': str(ROOT)}
 
 
 def call(*given, prefix=(), timeout=600, **variables) -> subprocess.CompletedProcess:

@@ -1,10 +1,12 @@
-"""Test set-up: eight simulated devices, strict array shapes, the folder of golden fixtures."""
+"""Test set-up: eight simulated devices, hasty compilation, strict shapes, the golden fixtures."""
 
 import os
 
+from tests.command import HASTY
+
 os.environ['JAX_PLATFORMS'] = os.environ.get('JAX_PLATFORMS', 'cpu')
 os.environ['XLA_FLAGS'] = (
-  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+  f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count=8 {HASTY}'
 )
 
 import pathlib
