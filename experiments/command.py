@@ -45,18 +45,19 @@ _PROCESS = flags.DEFINE_integer('process_id', -1, 'with --coordinator: number of
 _GRACE = 10.0  # seconds between SIGTERM and the end, whatever is going on
 
 
-def launch(work: Callable):
+def launch(work: Callable, *, many_hosts: bool = False):
   """Parses the flags, runs a command and ends the process.
 
   Args:
     work: (config, workdir, stop) -> the text to print at the end, where stop() tells whether
       SIGTERM has come. What it is known to raise becomes one line and exit status 1; after SIGTERM
       the status is 0, as everything is saved.
+    many_hosts: whether it may be started alike in several processes.
   """
-  app.run(lambda argv: _run(work, argv), flags_parser=parse)
+  app.run(lambda argv: _run(work, many_hosts, argv), flags_parser=parse)
 
 
-def _run(work, argv):
+def _run(work, many_hosts, argv):
   if len(argv) > 1:
     return _failed(
       f'unknown argument {argv[1]!r}: settings are given as --config.NAME=VALUE', code=2
@@ -81,7 +82,10 @@ def _run(work, argv):
     weights.WeightsError,
   )
   try:
-    hosts.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    if many_hosts:
+      hosts.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    else:
+      hosts.require_one(f'{pathlib.Path(sys.argv[0]).name}', _COORDINATOR.value)
     report = work(_CONFIG.value, _WORKDIR.value, stop)
     if hosts.is_first():
       print(report)

@@ -10,7 +10,7 @@ it writes with --config.networks.pretrained=runs/joint/networks.safetensors.
 
 Every number of the configuration can be set by a flag, --config.SECTION.NAME=VALUE; the names are
 explained in gan2shape_jax/config.py. The same command continues an interrupted run; SIGTERM stops
-a run within seconds, saved.
+a run within seconds, saved. Started alike on many hosts, each fits its share (docs/devices.md).
 """
 
 import pathlib
@@ -22,9 +22,10 @@ from ml_collections import ConfigDict
 
 def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
   """The command: reconstructs or trains jointly on what a configuration names; returns a report."""
-  from gan2shape_jax import collection, evaluation, joint_collection
+  from gan2shape_jax import collection, evaluation, hosts, joint_collection
 
   if config.mode == 'joint':
+    hosts.require_one('--config.mode=joint')
     return f'networks: {joint_collection.train_jointly(config, workdir, stop=stop)}'
   rows = collection.reconstruct_all(config, workdir, stop=stop)
   page = pathlib.Path(workdir) / 'index.html'
@@ -35,4 +36,4 @@ if __name__ == '__main__':
   import command
 
   flags.adopt_module_key_flags(command)  # --help shows them
-  command.launch(work)
+  command.launch(work, many_hosts=True)

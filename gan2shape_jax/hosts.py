@@ -71,6 +71,20 @@ def initialize(address: str = '', processes: int = 0, process: int = -1) -> None
     ) from error
 
 
+def require_one(what: str, address: str = '') -> None:
+  """Refuses several processes where each would do the same into one folder.
+
+  Args:
+    what: what runs in one process only.
+    address: of process 0, where one was given.
+
+  Raises:
+    HostsError: one line.
+  """
+  if address or is_cluster() or jax.process_count() > 1:
+    raise HostsError(f'{what} runs in one process, not on many hosts')
+
+
 def share(count: int) -> range:
   """The numbers of this process's pictures out of `count`.
 

@@ -61,6 +61,16 @@ def test_one_process_has_everything_and_waits_for_nobody():
   hosts.wait('nobody')
 
 
+@pytest.mark.parametrize('environment', [{}, {'SLURM_NTASKS': '2', 'SLURM_PROCID': '0'}])
+def test_what_runs_in_one_process(monkeypatch, environment):
+  for name, value in environment.items():
+    monkeypatch.setenv(name, value)
+  if not environment:
+    hosts.require_one('pretrain.py')
+  with pytest.raises(hosts.HostsError, match=r'^pretrain\.py runs in one process'):
+    hosts.require_one('pretrain.py', '' if environment else 'host:1')
+
+
 class Hosts:
   """The same command in several processes."""
 
