@@ -64,7 +64,7 @@ def grouped(layer, x, style, demodulation, up):
   kernels = _kernels(layer, style, demodulation)
   batch, height, width, channels = x.shape
   kernel = jnp.moveaxis(kernels, 0, 3).reshape(*kernels.shape[1:4], -1)
-  x = jnp.moveaxis(x, 0, 3).reshape(1, height, width, batch * channels)
+  x = jnp.moveaxis(x, 0, 2).reshape(1, height, width, batch * channels)
   if up:
     x = _plain_up(x, kernel, batch)
   else:
@@ -188,7 +188,8 @@ def measure_batch(params: dict, batch: int, options) -> list[dict]:
   z = jax.random.normal(jax.random.key(batch), (batch * layers, width))
   latents = stylegan2.mapping(params, z).reshape(batch, layers, width)
   calls, memory = {}, {}
-  for way, convolve in WAYS.items():
+  for way in options.ways:
+    convolve = WAYS[way]
 
     def show(params, latents, convolve=convolve):
       if convolve is ours:  # the product's own
@@ -232,10 +233,12 @@ def main(arguments: Sequence[str] | None = None) -> dict:
   )
   parser.add_argument('--config', default='configs/heads.py', help='FILE[:VARIANT], names the GAN')
   parser.add_argument('--batches', type=int, nargs='+', default=[1, 8, 16])
+  parser.add_argument('--ways', nargs='+', default=list(WAYS), choices=WAYS, metavar='WAY')
   parser.add_argument('--rounds', type=int, default=5, help='of which the median is taken')
   parser.add_argument('--seconds', type=float, default=0.2, help='of a round for each way')
   parser.add_argument('--json', metavar='PATH', help='write the report there as well')
   options = parser.parse_args(arguments)
+  options.ways = ['ours', *(way for way in options.ways if way != 'ours')]
   load, rows = os.getloadavg()[0], []
   params = load_frozen(steps.load_config(options.config)).generator
   for batch in options.batches:

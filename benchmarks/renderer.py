@@ -135,7 +135,7 @@ def _compare(depth, views, outputs):
     if gradients is not None and own is not None:
       for name, a, b in zip(('depth', 'views'), gradients, own, strict=True):
         a, b = np.asarray(a), np.asarray(b)
-      row[f'gradient_{name}'] = float(np.linalg.norm(a - b) / np.linalg.norm(b))
+        row[f'gradient_{name}'] = float(np.linalg.norm(a - b) / np.linalg.norm(b))
     rows.append(row)
   return rows
 
@@ -182,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
   parser.add_argument('--patience', type=float, default=10.0, help='seconds a call may take')
   parser.add_argument('--json', metavar='PATH', help='write the report there as well')
   options = parser.parse_args(arguments)
+  options.ways = {'ours', *options.ways}
   load, rows = os.getloadavg()[0], []
 
   def expected(row):
