@@ -239,25 +239,24 @@ def main(arguments: Sequence[str] | None = None) -> dict:
   parser.add_argument('--json', metavar='PATH', help='write the report there as well')
   options = parser.parse_args(arguments)
   options.ways = ['ours', *(way for way in options.ways if way != 'ours')]
-  load, rows = os.getloadavg()[0], []
-  params = load_frozen(steps.load_config(options.config)).generator
-  for batch in options.batches:
-    print(f'batch {batch} ...', file=sys.stderr, flush=True)
-    rows += measure_batch(params, batch, options)
   versions = steps.versions()
   if importlib.util.find_spec('torch'):
     import torch
 
     versions['torch'] = torch.__version__
+  params = load_frozen(steps.load_config(options.config)).generator
   report = {
-    'machine': steps.machine() | {'load_average_at_start': load},
+    'machine': steps.machine() | {'load_average_at_start': os.getloadavg()[0]},
     'versions': versions,
     'resolution': stylegan2.resolution(params),
-    'rows': rows,
+    'rows': [],
   }
+  for batch in options.batches:
+    print(f'batch {batch} ...', file=sys.stderr, flush=True)
+    report['rows'] += measure_batch(params, batch, options)
+    if options.json:  # at once: a run that is cut short keeps what it measured
+      artefacts.write_json(options.json, report)
   print(_format(report))
-  if options.json:
-    artefacts.write_json(options.json, report)
   return report
 
 

@@ -65,7 +65,7 @@ def ways(depth: np.ndarray, views: np.ndarray) -> dict:
   return dict(zip(WAYS, functions, strict=True))
 
 
-def measure_setting(size: int, count: int, options, expected) -> list[dict]:
+def measure_setting(size: int, count: int, options, expected) -> tuple[list, list]:
   """All ways at one size and number of views.
 
   Args:
@@ -75,7 +75,7 @@ def measure_setting(size: int, count: int, options, expected) -> list[dict]:
     expected: (way, pass, size, count) -> seconds a call should take, from what was measured.
 
   Returns:
-    A row for each way and pass.
+    Rows of times and memory for each way and pass, and rows of differences for each way.
   """
   depth = head(size)
   views = np.asarray(renderer.turntable_views(40.0, (count + 1) // 2, 20.0, count // 2))
@@ -107,7 +107,7 @@ def measure_setting(size: int, count: int, options, expected) -> list[dict]:
     row['seconds'] = seconds
     if seconds is not None and first[row['pass']]:
       row['times_ours'] = seconds / first[row['pass']]
-  return rows + _compare(depth, views, outputs)
+  return rows, _compare(depth, views, outputs)
 
 
 def _compare(depth, views, outputs):
@@ -119,7 +119,7 @@ def _compare(depth, views, outputs):
   truth = [rasterisers.raycast(depth, views[k], _CAMERA) for k in some]
   rows = []
   for way in ('ours', 'fragments', 'splat'):
-    row = {'way': way, 'pass': 'compared', 'size': len(depth), 'views': len(views)}
+    row = {'way': way, 'size': len(depth), 'views': len(views)}
     seen = outputs.get((way, 'forward'))
     if seen is not None and truth:
       errors, agreed = [], []
@@ -183,28 +183,30 @@ def main(arguments: Sequence[str] | None = None) -> dict:
   parser.add_argument('--json', metavar='PATH', help='write the report there as well')
   options = parser.parse_args(arguments)
   options.ways = {'ours', *options.ways}
-  load, rows = os.getloadavg()[0], []
+  report = {
+    'machine': steps.machine() | {'load_average_at_start': os.getloadavg()[0]},
+    'versions': steps.versions(),
+    'ray_caster': rasterisers.caster(),
+    'rows': [],
+    'compared': [],
+  }
 
   def expected(row):
-    alike = [r for r in rows if all(r[k] == row[k] for k in ('way', 'pass')) and r.get('seconds')]
+    same = lambda r: all(r[k] == row[k] for k in ('way', 'pass')) and r['seconds']
+    alike = [r for r in report['rows'] if same(r)]
     grown = lambda r: math.prod(row[k] / r[k] for k in ('size', 'size', 'views'))
     return alike[-1]['seconds'] * grown(alike[-1]) if alike else 0.0
 
   for size in sorted(options.sizes):
     for count in sorted(options.views):
       print(f'{size} px, {count} views ...', file=sys.stderr, flush=True)
-      rows += measure_setting(size, count, options, expected)
-  report = {
-    'machine': steps.machine() | {'load_average_at_start': load},
-    'versions': steps.versions(),
-    'ray_caster': rasterisers.caster(),
-    'rows': [row for row in rows if row['pass'] != 'compared'],
-    'compared': [row for row in rows if row['pass'] == 'compared'],
-    'growth': growth(rows),
-  }
+      rows, compared = measure_setting(size, count, options, expected)
+      report['rows'] += rows
+      report['compared'] += compared
+      report['growth'] = growth(report['rows'])
+      if options.json:  # at once: a run that is cut short keeps what it measured
+        artefacts.write_json(options.json, report)
   print(_format(report))
-  if options.json:
-    artefacts.write_json(options.json, report)
   return report
 
 
