@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from benchmarks.steps import _machine, _versions, load_config
+from benchmarks.steps import load_config, machine, versions
 from gan2shape_jax import artefacts, gan_training
 from gan2shape_jax.weights.files import flatten
 
@@ -180,14 +180,14 @@ def benchmark(settings: gan_training.GanSettings, rounds: int, seconds: float) -
     own = {name: taken[side, name] for name in KINDS}
     own['training'] = mean_iteration(own, settings)
     sides[side] = own
-  versions = _versions()
+  packages = versions()
   if theirs:
     import torch
 
-    versions['torch'] = torch.__version__
+    packages['torch'] = torch.__version__
   report = {
-    'machine': _machine() | {'load_average_at_start': load},
-    'versions': versions,
+    'machine': machine() | {'load_average_at_start': load},
+    'versions': packages,
     'setting': {
       'image_size': size,
       'batch_size': batch,
