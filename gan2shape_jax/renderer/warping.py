@@ -122,14 +122,18 @@ def _first_crossing(height_above, low, high, steps, refinements):
   s0, h0, s1, h1, found = jax.lax.fori_loop(1, steps + 1, march, carry)
   hit = found & inside
 
-  for _ in range(refinements):
+  def refine(_, carry):
+    s0, h0, s1, h1 = carry
     slope = h1 - h0
     weight = jnp.where(jnp.abs(slope) > 0, h1 / jnp.where(slope == 0, 1.0, slope), 0.5)
     s = s1 - jnp.clip(weight, 0.0, 1.0) * (s1 - s0)
     h = height_above(s)
     changes = (h > 0) != (h1 > 0)
     s0, h0 = jnp.where(changes, s1, s0), jnp.where(changes, h1, h0 / 2)
-    s1, h1 = s, h
+    return s0, h0, s, h
+
+  # A loop, not written out: XLA on CPUs would fuse the steps and compute each many times over.
+  _, _, s1, _ = jax.lax.fori_loop(0, refinements, refine, (s0, h0, s1, h1))
   return s1, hit
 
 
