@@ -159,7 +159,7 @@ def test_a_damaged_picture_stops_the_training_in_one_line(tmp_path):
     ('augment', 'blit,noise', 'blit, geometric, colour'),
     ('dtype', 'float16', 'bfloat16'),
     ('learning_rate', 0.0, 'more than 0'),
-    ('devices', 99, '0 (all) to 4'),
+    ('devices', 99, '0 (all) to 8'),
     ('images_shown', 0, 'at least 1'),
   ],
 )

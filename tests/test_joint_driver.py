@@ -78,11 +78,11 @@ class Counting:
       observe=lambda params, picture, frozen, flip: (params['depth'], picture.image, flip),
       step1=lambda state, scene, picture, frozen: self.update(state, 1, picture.image, *scene),
       source=self.source,
-      step2=lambda state, source, latent, frozen, key: self.update(
-        state, 2, source.image, *jax.tree.leaves(source), latent, noise(key)
+      step2=lambda state, source, latent, key, frozen, iteration: self.update(
+        state, 2, source.image, *jax.tree.leaves(source), latent, noise(key, iteration)
       ),
       collect=self.collect,
-      step3=lambda state, picture, batches, index, frozen, flip: self.update(
+      step3=lambda state, picture, batches, frozen, index, flip: self.update(
         state, 3, picture.image, *(leaf[index] for leaf in batches), flip
       ),
       factors=None,
@@ -104,8 +104,8 @@ class Counting:
     own = [np.asarray(params[name], np.float32) for name in ('depth', 'albedo', 'view', 'light')]
     return Source(picture.image, Factors(*own, picture.mask), own[0] * 2, picture.image + 1)
 
-  def collect(self, params, source, latent, frozen, key):
-    drawn = noise(key) + params['encoder'] + np.mean(latent)
+  def collect(self, params, source, latent, key, frozen, iteration):
+    drawn = noise(key, iteration) + params['encoder'] + np.mean(latent)
     return Projections(
       source.image * drawn[0],
       source.factors.mask,
@@ -116,8 +116,8 @@ class Counting:
     )
 
 
-def noise(key):
-  return np.asarray(jax.random.normal(key, (4,)))
+def noise(key, iteration):
+  return np.asarray(jax.random.normal(jax.random.fold_in(key, iteration), (4,)))
 
 
 NETWORKS = ('depth', 'albedo', 'view', 'light', 'encoder')

@@ -98,12 +98,12 @@ def test_pictures_side_by_side_come_to_what_each_does_alone(devices, per_device,
     layout(devices, per_device=per_device, form=form), tuple(range(PICTURES))
   )
   expected, losses = alone()
-  np.testing.assert_allclose(totals, losses, rtol=2e-5)
+  np.testing.assert_allclose(totals, losses, rtol=1e-4)
   for number in range(PICTURES):
     own = jax.tree.map(lambda leaf, number=number: leaf[number], results)
     pairs = zip(jax.tree.leaves(own), jax.tree.leaves(expected[number]), strict=True)
     differences = np.concatenate([np.ravel(np.abs(a - b)) for a, b in pairs])
-    assert np.mean(differences > 1e-5) < 1e-4  # Adam makes a step of any vanishing gradient
+    assert np.mean(differences > 1e-5) < 5e-3  # Adam makes a step of any vanishing gradient
     assert differences.max() < 2 * SLOW.learning_rate
 
 
