@@ -1,5 +1,6 @@
 """Fits a group of pictures side by side: the driver's loop, checkpoints, progress and curves."""
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -267,19 +268,15 @@ def _picked(tree, index):
   return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-class _shared_clock:  # noqa: N801, used as a function
+@contextlib.contextmanager
+def _shared_clock(jobs, part):
   """Adds the time spent in the block to the jobs' clocks, an equal share to each."""
-
-  def __init__(self, jobs, part):
-    self._jobs, self._part = jobs, part
-
-  def __enter__(self):
-    self._begin = time.monotonic()
-
-  def __exit__(self, *_):
-    share = (time.monotonic() - self._begin) / len(self._jobs)
-    for job in self._jobs:
-      job.clock.add(self._part, share)
+  begin = time.monotonic()
+  try:
+    yield
+  finally:
+    for job in jobs:
+      job.clock.add(part, (time.monotonic() - begin) / len(jobs))
 
 
 def _kind(plan, position):

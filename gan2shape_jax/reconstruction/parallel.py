@@ -108,9 +108,9 @@ def build(networks: Networks, settings: Settings, layout: Layout) -> Programs:
 
   Returns:
     `Programs` whose states, instances, keys and so on have a leading axis of pictures, as have
-    their results; frozen weights and numbers of iterations have none. The functions of the modules
-    `jax.vmap` would give, and nothing passes between devices but, where samples are split, one
-    reduction an update.
+    their results; frozen weights and numbers of iterations have none. They compute what `jax.vmap`
+    of the functions for one picture would, and nothing passes between devices but, where samples
+    are split, one reduction an update.
 
   Raises:
     ValueError: the batch cannot be split.
