@@ -9,7 +9,6 @@ training has them ('training') ends the table. Measure on a machine that does no
 average is printed.
 """
 
-import argparse
 import functools
 import importlib.util
 import math
@@ -22,8 +21,9 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from benchmarks.steps import load_config, machine, versions
-from gan2shape_jax import artefacts, gan_training
+from benchmarks import measuring
+from gan2shape_jax import gan_training
+from gan2shape_jax.reconstruction.parallel import data_mesh
 from gan2shape_jax.weights.files import flatten
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -40,7 +40,7 @@ def our_calls(settings: gan_training.GanSettings, images: np.ndarray) -> dict[st
   Returns:
     name -> function.
   """
-  mesh = gan_training.mesh_of(jax.devices()[:1])
+  mesh = data_mesh(jax.devices()[:1])
   programs = gan_training.build(settings, mesh)
   held = [gan_training.place_state(gan_training.initial_state(settings), mesh)]
 
@@ -180,13 +180,13 @@ def benchmark(settings: gan_training.GanSettings, rounds: int, seconds: float) -
     own = {name: taken[side, name] for name in KINDS}
     own['training'] = mean_iteration(own, settings)
     sides[side] = own
-  packages = versions()
+  packages = measuring.versions()
   if theirs:
     import torch
 
     packages['torch'] = torch.__version__
   report = {
-    'machine': machine() | {'load_average_at_start': load},
+    'machine': measuring.machine(load),
     'versions': packages,
     'setting': {
       'image_size': size,
@@ -210,11 +210,9 @@ def benchmark(settings: gan_training.GanSettings, rounds: int, seconds: float) -
 
 def format_report(report: dict) -> str:
   """The report as text for a terminal."""
-  machine, setting = report['machine'], report['setting']
+  setting = report['setting']
   lines = [
-    f'{machine["processor"]}, {machine["cores"]} cores, {machine["device"]}, '
-    f'load average {machine["load_average_at_start"]:.1f}',
-    ', '.join(f'{name} {version}' for name, version in report['versions'].items()),
+    *measuring.heading(report),
     f'{setting["image_size"]} px, batch {setting["batch_size"]}, widths {setting["widths"]}, '
     f'{setting["dtype"]}, augmentation: {", ".join(setting["augment"]) or "none"}',
     '',
@@ -241,21 +239,11 @@ def main(arguments: Sequence[str] | None = None) -> dict:
   Returns:
     The report.
   """
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  default = str(ROOT / 'configs' / 'train_heads.py')
-  parser.add_argument('--config', default=default, help='FILE[:VARIANT]')
-  parser.add_argument('--json', metavar='PATH', help='write the report there as well')
-  parser.add_argument('--rounds', type=int, default=5, help='of which the median is taken')
-  parser.add_argument('--seconds', type=float, default=4.0, help='length of a round')
+  parser = measuring.parser(__doc__, config='configs/train_heads.py', seconds=4.0)
   options = parser.parse_args(arguments)
-  settings = gan_training.settings_from_config(load_config(options.config))
+  settings = gan_training.settings_from_config(measuring.load_config(options.config))
   report = benchmark(settings, options.rounds, options.seconds)
-  print(format_report(report))
-  if options.json:
-    artefacts.write_json(options.json, report)
-  return report
+  return measuring.show(report, format_report(report), options.json)
 
 
 if __name__ == '__main__':

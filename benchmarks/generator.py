@@ -11,10 +11,8 @@ weights, latents and noise, and take turns in each round. 'and backward' is the 
 square to the latents of each layer. Differences are the largest, against ours' largest value.
 """
 
-import argparse
 import importlib.util
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -23,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks import gan_training, steps
+from benchmarks import gan_training, measuring
 from gan2shape_jax import artefacts
 from gan2shape_jax.assembly import load_frozen
 from gan2shape_jax.models import resampling, stylegan2
@@ -202,7 +200,7 @@ def measure_batch(params: dict, batch: int, options) -> list[dict]:
       compiled = jax.jit(function).lower(latents, params).compile()
       memory[way, name] = compiled.memory_analysis().temp_size_in_bytes / 2**20
       calls[way, name] = lambda compiled=compiled: jax.block_until_ready(compiled(latents, params))
-  cores = steps.machine()['cores']
+  cores = measuring.machine()['cores']
   for name, call in torch_calls(params, np.asarray(latents), cores).items():
     calls['PyTorch', name] = call
   results = {name: np.asarray(call()) for name, call in calls.items()}
@@ -228,25 +226,19 @@ def _difference(found, wanted):
 
 def main(arguments: Sequence[str] | None = None) -> dict:
   """The command; returns the report."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--config', default='configs/heads.py', help='FILE[:VARIANT], names the GAN')
+  parser = measuring.parser(__doc__, seconds=0.2)
   parser.add_argument('--batches', type=int, nargs='+', default=[1, 8, 16])
   parser.add_argument('--ways', nargs='+', default=list(WAYS), choices=WAYS, metavar='WAY')
-  parser.add_argument('--rounds', type=int, default=5, help='of which the median is taken')
-  parser.add_argument('--seconds', type=float, default=0.2, help='of a round for each way')
-  parser.add_argument('--json', metavar='PATH', help='write the report there as well')
   options = parser.parse_args(arguments)
   options.ways = ['ours', *(way for way in options.ways if way != 'ours')]
-  versions = steps.versions()
+  versions = measuring.versions()
   if importlib.util.find_spec('torch'):
     import torch
 
     versions['torch'] = torch.__version__
-  params = load_frozen(steps.load_config(options.config)).generator
+  params = load_frozen(measuring.load_config(options.config)).generator
   report = {
-    'machine': steps.machine() | {'load_average_at_start': os.getloadavg()[0]},
+    'machine': measuring.machine(),
     'versions': versions,
     'resolution': stylegan2.resolution(params),
     'rows': [],
@@ -262,8 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
 
 def _format(report):
   lines = [
-    f'{report["machine"]}',
-    ', '.join(f'{name} {version}' for name, version in report['versions'].items()),
+    *measuring.heading(report),
     f'images of {report["resolution"]} px',
     '',
     f'{"":26}{"":13}{"batch":>6}{"ms":>9}{"images/s":>10}{"x ours":>8}{"temp MiB":>10}'

@@ -13,7 +13,6 @@ inside what both see, two pixels from its rim; gradients are compared with ours.
 import argparse
 import functools
 import math
-import os
 import sys
 from collections.abc import Sequence
 
@@ -22,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from benchmarks import gan_training, rasterisers, steps
+from benchmarks import gan_training, measuring, rasterisers
 from gan2shape_jax import artefacts, renderer
 
 _CAMERA = renderer.Camera()
@@ -184,8 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> dict:
   options = parser.parse_args(arguments)
   options.ways = {'ours', *options.ways}
   report = {
-    'machine': steps.machine() | {'load_average_at_start': os.getloadavg()[0]},
-    'versions': steps.versions(),
+    'machine': measuring.machine(),
+    'versions': measuring.versions(),
     'ray_caster': rasterisers.caster(),
     'rows': [],
     'compared': [],
@@ -215,7 +214,7 @@ def _format(report):
     return f'{"-" if value is None else format(value, digits):>{width}}'
 
   lines = [
-    f'{report["machine"]}',
+    *measuring.heading(report),
     f'ray caster: {report["ray_caster"]}',
     '',
     f'{"":21}{"":13}{"px":>5}{"views":>6}{"ms":>10}{"x ours":>8}{"temp MiB":>10}',

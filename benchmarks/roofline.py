@@ -8,7 +8,6 @@ the same run, by a product of matrices and by a sum over an array larger than al
 is the larger of the two times at these peaks.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -16,40 +15,31 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from benchmarks import steps
-from gan2shape_jax import artefacts, data
+from benchmarks import measuring
 from gan2shape_jax.assembly import assemble
-from gan2shape_jax.reconstruction.state import Instance
 
 _MATRIX = 2048
 _FLOATS = 1 << 26
 
 
-def peaks(effort: steps.Effort) -> dict[str, float]:
+def peaks(effort: measuring.Effort) -> dict[str, float]:
   """The machine's measured peaks: `flops` and `bytes` a second, in float32."""
   x = jax.random.normal(jax.random.key(0), (_MATRIX, _MATRIX))
   product = jax.jit(lambda x: x @ x)
   # In place: a new array each time would measure how fast the system hands out pages.
   scale = jax.jit(lambda x: x * 1.0001, donate_argnums=0)
-  in_place = steps.stepping(lambda x: (scale(x), None), jnp.ones(_FLOATS))
+  in_place = measuring.stepping(lambda x: (scale(x), None), jnp.ones(_FLOATS))
   return {
-    'flops': 2 * _MATRIX**3 / steps.measure(lambda: product(x), effort).seconds,
-    'bytes': 8 * _FLOATS / steps.measure(in_place, effort).seconds,
+    'flops': 2 * _MATRIX**3 / measuring.measure(lambda: product(x), effort).seconds,
+    'bytes': 8 * _FLOATS / measuring.measure(in_place, effort).seconds,
   }
 
 
 def main(arguments: Sequence[str] | None = None) -> dict:
   """The command; returns the report."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--config', default='configs/heads.py', help='FILE[:VARIANT]')
-  parser.add_argument('--rounds', type=int, default=5, help='of which the median is taken')
-  parser.add_argument('--seconds', type=float, default=1.0, help='length of a round')
-  parser.add_argument('--json', metavar='PATH', help='write the report there as well')
-  options = parser.parse_args(arguments)
-  effort = steps.Effort(rounds=options.rounds, seconds=options.seconds)
-  config = steps.load_config(options.config)
+  options = measuring.parser(__doc__, seconds=1.0).parse_args(arguments)
+  effort = measuring.Effort(rounds=options.rounds, seconds=options.seconds)
+  config = measuring.load_config(options.config)
   load = os.getloadavg()[0]
   peak = peaks(effort)
   rows = []
@@ -57,11 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     print(f'{name} ...', file=sys.stderr, flush=True)
     state, rest, static = make()
     cost = program.lower(state, *rest, **static).compile().cost_analysis()
-    call = steps.stepping(
+    call = measuring.stepping(
       lambda state, program=program, rest=rest, static=static: program(state, *rest, **static),
       state,
     )
-    seconds = steps.measure(call, effort).seconds
+    seconds = measuring.measure(call, effort).seconds
     flops, moved = cost['flops'], cost.get('bytes accessed', 0.0)
     bound = max(flops / peak['flops'], moved / peak['bytes'])
     rows.append(
@@ -76,25 +66,19 @@ def main(arguments: Sequence[str] | None = None) -> dict:
       }
     )
   report = {
-    'machine': steps.machine() | {'load_average_at_start': load},
-    'versions': steps.versions(),
+    'machine': measuring.machine(load),
+    'versions': measuring.versions(),
     'peaks': peak,
     'rows': rows,
   }
-  print(_format(report))
-  if options.json:
-    artefacts.write_json(options.json, report)
-  return report
+  return measuring.show(report, _format(report), options.json)
 
 
 def _programs(config):
   """(name, program, () -> state, other arguments, static arguments) of each step."""
   shared = assemble(config)
   programs, frozen = shared.programs, shared.frozen
-  picture = data.load_pictures(config.data, config.image_size)[0]
-  mask = data.elliptic_mask(config.image_size) if picture.mask is None else picture.mask
-  latent = frozen.mean_latent if picture.latent is None else picture.latent
-  instance = jax.tree.map(jnp.asarray, Instance(picture.image, mask, latent))
+  instance = jax.device_put(measuring.first_instance(config, frozen))
   key, params, flips = jax.random.key(0), shared.params, config.stages.first
   fresh = lambda step: programs.fresh(jax.tree.map(jnp.copy, params), step)
   source = programs.source(params, instance, frozen)
@@ -116,7 +100,7 @@ def _programs(config):
 def _format(report):
   peak = report['peaks']
   lines = [
-    f'{report["machine"]}',
+    *measuring.heading(report),
     f'peaks: {peak["flops"] / 1e9:.1f} GFLOP/s, {peak["bytes"] / 1e9:.1f} GB/s',
     '',
     f'{"":8}{"s":>9}{"GFLOP":>9}{"GB":>8}{"of FLOP/s":>11}{"of GB/s":>9}{"of bound":>10}',

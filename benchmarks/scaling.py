@@ -32,13 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     flag = f'--xla_force_host_platform_device_count={max(options.devices)}'
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {flag}'
     os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-  report = _benchmark(options)
-  print(_format(report))
-  if options.json:
-    from gan2shape_jax import artefacts
+  from benchmarks import measuring
 
-    artefacts.write_json(options.json, report)
-  return report
+  report = _benchmark(options)
+  return measuring.show(report, _format(report), options.json)
 
 
 def collectives(text: str) -> list[str]:
@@ -49,23 +46,17 @@ def collectives(text: str) -> list[str]:
 
 def _benchmark(options):
   import jax
-  import numpy as np
 
-  from benchmarks import steps
-  from gan2shape_jax import data
+  from benchmarks import measuring
   from gan2shape_jax.assembly import assemble
-  from gan2shape_jax.reconstruction import parallel
-  from gan2shape_jax.reconstruction.state import Instance
+  from gan2shape_jax.reconstruction import parallel, setup
 
-  config = steps.load_config(options.config)
+  config = measuring.load_config(options.config)
   config.sampling.collect_iters = 1
   shared = assemble(config)
-  picture = data.load_pictures(config.data, config.image_size)[0]
-  mask = data.elliptic_mask(config.image_size) if picture.mask is None else picture.mask
-  latent = np.asarray(shared.frozen.mean_latent) if picture.latent is None else picture.latent
-  instance = Instance(picture.image, mask, latent)
+  instance = measuring.first_instance(config, shared.frozen)
   flips = config.stages.first
-  effort = steps.Effort(rounds=options.rounds, seconds=options.seconds)
+  effort = measuring.Effort(rounds=options.rounds, seconds=options.seconds)
 
   def step_of(built, place, key):
     """Arguments and function of the measured step, and its program."""
@@ -90,8 +81,8 @@ def _benchmark(options):
     built = parallel.build(shared.networks, shared.settings, place)
     state, step, rest, static = step_of(built, place, jax.random.key(0))
     text = step.lower(state, *rest, **static).compile().as_text()
-    timing = steps.measure(
-      steps.stepping(lambda state: step(state, *rest, **static), state), effort
+    timing = measuring.measure(
+      measuring.stepping(lambda state: step(state, *rest, **static), state), effort
     )
     return {
       'form': name,
@@ -101,7 +92,7 @@ def _benchmark(options):
       'collectives': collectives(text),
     }
 
-  devices = jax.devices()
+  devices = setup.chosen_devices('--devices', max(options.devices))
   rows = []
   for count in options.devices:
     rows.append(row(f'images on {count}', parallel.make_layout(devices[:count])))
@@ -114,17 +105,18 @@ def _benchmark(options):
   for entry in rows:
     entry['ratio'] = entry['seconds_a_picture'] / rows[0]['seconds_a_picture']
   return {
-    'machine': steps.machine() | {'load_average_at_start': os.getloadavg()[0]},
-    'versions': steps.versions(),
+    'machine': measuring.machine(),
+    'versions': measuring.versions(),
     'step': options.step,
     'rows': rows,
   }
 
 
 def _format(report):
-  machine = report['machine']
+  from benchmarks import measuring
+
   lines = [
-    f'{machine}',
+    *measuring.heading(report),
     f'step {report["step"]} of a picture, against one device',
     '',
     f'{"":16}{"pictures":>9}{"s a picture":>13}{"ratio":>7}  between devices',

@@ -1,7 +1,7 @@
 """How fast the steps of a reconstruction are, what they compile in, and what the renderer costs.
 
-  python benchmarks/steps.py --json=steps.json                    the embedded heads
-  python benchmarks/steps.py --config=configs/heads.py:published  published widths and batch
+  python -m benchmarks.steps --json=steps.json                     the embedded heads
+  python -m benchmarks.steps --config=configs/heads.py:published   published widths and batch
 
 Measures the programs that a run uses (`assembly.assemble`), on the configuration's first picture:
 the median of several rounds after compilation, each round waited for. Beside them stands a fixed
@@ -11,95 +11,27 @@ the original's seconds to this machine. Measure on a machine that does nothing e
 average at the start is printed.
 """
 
-import argparse
-import importlib.metadata
-import importlib.util
-import math
 import os
-import pathlib
-import platform
-import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, data, renderer
+from benchmarks import measuring
+from benchmarks.calibration import calibrate, calibrate_torch
+from benchmarks.measuring import Effort, Timing, measure, stepping
+from gan2shape_jax import data, renderer
 from gan2shape_jax.assembly import Assembly, assemble
 from gan2shape_jax.reconstruction import autoencoder, priors
-from gan2shape_jax.reconstruction.state import Instance
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Seconds an iteration of the original on two cores, at published widths, 64 px, batch 16 and
 # without its perceptual term; the PyTorch workload took CALIBRATION seconds there.
 ORIGINAL = {'step 1': 0.28, 'step 2': 1.4, 'step 3': 0.82}
 ORIGINAL_CALIBRATION = 0.250
-
-
-class Effort(NamedTuple):
-  """How long to measure.
-
-  Attributes:
-    rounds: of which the median is taken.
-    seconds: length of a round, filled with iterations.
-    views: that the renderer alone shows.
-    sizes: of the renderer's images, pixels.
-    flips: whether mirror images are used: both are measured.
-  """
-
-  rounds: int = 5
-  seconds: float = 2.0
-  views: int = 16
-  sizes: tuple[int, ...] = (64, 128)
-  flips: tuple[bool, ...] = (False, True)
-
-
-class Timing(NamedTuple):
-  """Seconds of one call, and what its first call took on top of it."""
-
-  seconds: float
-  compile_seconds: float
-
-
-def measure(call: Callable, effort: Effort) -> Timing:
-  """Times a function without arguments.
-
-  Args:
-    call: does one iteration and returns arrays to wait for.
-    effort: how often to call it.
-
-  Returns:
-    The median over the rounds.
-  """
-  first = _seconds(call, 1)
-  estimate = _seconds(call, 1)  # the first that compiles nothing
-  count = min(max(math.ceil(effort.seconds / max(estimate, 1e-6)), 1), 1000)
-  seconds = statistics.median(_seconds(call, count) for _ in range(effort.rounds))
-  return Timing(seconds, max(first - seconds, 0.0))
-
-
-def _seconds(call, count):
-  start = time.perf_counter()
-  for _ in range(count):
-    result = call()
-  jax.block_until_ready(result)
-  return (time.perf_counter() - start) / count
-
-
-def stepping(step, state):
-  """A function without arguments that goes on from the state it left: steps consume theirs."""
-
-  def call():
-    nonlocal state
-    state, terms = step(state)
-    return state, terms
-
-  return call
 
 
 def measure_steps(config: ConfigDict, shared: Assembly, effort: Effort) -> dict[str, Timing]:
@@ -114,10 +46,8 @@ def measure_steps(config: ConfigDict, shared: Assembly, effort: Effort) -> dict[
     Name -> timing of one iteration.
   """
   programs, frozen, plan = shared.programs, shared.frozen, shared.plan
-  picture = data.load_pictures(config.data, config.image_size)[0]
-  mask = data.elliptic_mask(config.image_size) if picture.mask is None else picture.mask
-  latent = frozen.mean_latent if picture.latent is None else jnp.asarray(picture.latent)
-  instance = Instance(jnp.asarray(picture.image), jnp.asarray(mask), latent)
+  instance = jax.device_put(measuring.first_instance(config, frozen))
+  latent, mask = instance.latent, instance.mask
   params, key = shared.params, jax.random.key(config.seed)
   fresh = lambda step: programs.fresh(jax.tree.map(jnp.copy, params), step)
   timings = {}
@@ -247,56 +177,6 @@ def measure_step3_renderer(config: ConfigDict, settings, effort: Effort, *, flip
   return measure(lambda: backward(depths, albedos, views, lights), effort)
 
 
-def calibrate(rounds: int) -> list[float]:
-  """Seconds of a fixed workload in JAX: 8 products of [1024, 1024], tanh and gathers of a million.
-
-  Args:
-    rounds: how often.
-
-  Returns:
-    Seconds of each round.
-  """
-
-  @jax.jit
-  def workload(x, order):
-    for _ in range(8):
-      x = jnp.tanh(x @ x * 0.03).reshape(-1)[order].reshape(x.shape)
-    return x
-
-  x = jax.random.normal(jax.random.key(0), (1024, 1024))
-  order = jax.random.permutation(jax.random.key(1), x.size)
-  jax.block_until_ready(workload(x, order))
-  return [_seconds(lambda: workload(x, order), 1) for _ in range(rounds)]
-
-
-def calibrate_torch(rounds: int) -> float | None:
-  """Seconds of sixteen 3x3 convolutions forward and backward in PyTorch; None without PyTorch.
-
-  Args:
-    rounds: of which the median is taken.
-
-  Returns:
-    The median; ORIGINAL_CALIBRATION where the original was timed.
-  """
-  if importlib.util.find_spec('torch') is None:
-    return None
-  import torch
-
-  def one_round():
-    start = time.perf_counter()
-    for size, width in ((64, 24), (32, 48), (16, 96), (8, 128)):
-      for _ in range(4):
-        x = torch.randn(16, width, size, size, requires_grad=True)
-        w = torch.randn(width, width, 3, 3, requires_grad=True)
-        torch.nn.functional.conv2d(x, w, padding=1).square().mean().backward()
-    return time.perf_counter() - start
-
-  torch.set_num_threads(2)
-  torch.set_flush_denormal(True)
-  one_round()
-  return statistics.median(one_round() for _ in range(rounds))
-
-
 def benchmark(config: ConfigDict, effort: Effort) -> dict:
   """Measures everything.
 
@@ -325,8 +205,8 @@ def benchmark(config: ConfigDict, effort: Effort) -> dict:
   calls = calls_of_plan(shared.plan)
   torch_seconds = calibrate_torch(max(effort.rounds, 7) if effort.rounds > 1 else 1)
   return {
-    'machine': machine() | {'load_average_at_start': load},
-    'versions': versions(),
+    'machine': measuring.machine(load),
+    'versions': measuring.versions(),
     'setting': {
       'image_size': config.image_size,
       'batch_size': settings.batch_size,
@@ -357,7 +237,7 @@ def benchmark(config: ConfigDict, effort: Effort) -> dict:
       for name, timing in of_size.items()
     },
     'renderer_in_step_3': shares,
-    'peak_memory_mib': peak_memory(),
+    'peak_memory_mib': measuring.peak_memory(),
     'original': _against_original(timings, torch_seconds),
   }
 
@@ -376,46 +256,11 @@ def _against_original(timings, torch_seconds):
   }
 
 
-def machine() -> dict:
-  """The processor, and the device that JAX uses."""
-  device = jax.devices()[0]
-  model = platform.processor() or platform.machine()
-  cpuinfo = pathlib.Path('/proc/cpuinfo')
-  if cpuinfo.exists():
-    lines = cpuinfo.read_text().splitlines()
-    model = next((x.split(':', 1)[1].strip() for x in lines if x.startswith('model name')), model)
-  affinity = getattr(os, 'sched_getaffinity', None)
-  return {
-    'platform': platform.platform(),
-    'processor': model,
-    'cores': len(affinity(0)) if affinity else os.cpu_count(),
-    'device': f'{device.platform}: {device.device_kind}',
-  }
-
-
-def versions() -> dict:
-  """Of Python and of the packages that compute."""
-  packages = {name: importlib.metadata.version(name) for name in ('jax', 'jaxlib', 'numpy')}
-  return {'python': platform.python_version()} | packages
-
-
-def peak_memory() -> dict:
-  """Of the process, and of the accelerator where there is one; MiB."""
-  unit = 1 if sys.platform == 'darwin' else 1024  # bytes there, KiB elsewhere
-  peak = {'process': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20}
-  statistics_of_device = jax.devices()[0].memory_stats() or {}
-  if 'peak_bytes_in_use' in statistics_of_device:
-    peak['device'] = statistics_of_device['peak_bytes_in_use'] / 2**20
-  return peak
-
-
 def format_report(report: dict) -> str:
   """The report as text for a terminal."""
-  machine, setting = report['machine'], report['setting']
+  setting = report['setting']
   lines = [
-    f'{machine["processor"]}, {machine["cores"]} cores, {machine["device"]}, '
-    f'load average {machine["load_average_at_start"]:.1f}',
-    ', '.join(f'{name} {version}' for name, version in report['versions'].items()),
+    *measuring.heading(report),
     f'{setting["image_size"]} px, batch {setting["batch_size"]}, network width '
     f'{setting["network_width"]}, perceptual term: {setting["perceptual"]}',
     f'calibration: {report["calibration_seconds"]:.4f} s',
@@ -464,15 +309,6 @@ def format_report(report: dict) -> str:
   return '\n'.join(lines)
 
 
-def load_config(name: str) -> ConfigDict:
-  """Reads FILE or FILE:VARIANT."""
-  path, _, variant = name.partition(':')
-  spec = importlib.util.spec_from_file_location('benchmark_config', path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module.get_config(variant)
-
-
 def shrink(config: ConfigDict):
   """Makes everything tiny and leaves mirror images out, to see whether it runs."""
   config.networks.width = config.networks.bottleneck = config.networks.encoder_width = 4
@@ -491,25 +327,16 @@ def main(arguments: Sequence[str] | None = None) -> dict:
   Returns:
     The report.
   """
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--config', default=str(ROOT / 'configs' / 'heads.py'), help='FILE[:VARIANT]')
-  parser.add_argument('--json', metavar='PATH', help='write the report there as well')
-  parser.add_argument('--rounds', type=int, default=5, help='of which the median is taken')
-  parser.add_argument('--seconds', type=float, default=2.0, help='length of a round')
+  parser = measuring.parser(__doc__)
   parser.add_argument('--smoke', action='store_true', help='tiny: does it run at all?')
   options = parser.parse_args(arguments)
-  config = load_config(options.config)
+  config = measuring.load_config(options.config)
   effort = Effort(options.rounds, options.seconds)
   if options.smoke:
     shrink(config)
     effort = Effort(1, 0.0, 2, (16,), (False,))
   report = benchmark(config, effort)
-  print(format_report(report))
-  if options.json:
-    artefacts.write_json(options.json, report)
-  return report
+  return measuring.show(report, format_report(report), options.json)
 
 
 if __name__ == '__main__':

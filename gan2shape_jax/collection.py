@@ -5,7 +5,6 @@ import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-import jax
 from ml_collections import ConfigDict
 
 from gan2shape_jax import artefacts, data, evaluation, hosts, sources
@@ -100,10 +99,10 @@ def make_run_layout(config: ConfigDict, pictures: int) -> Layout:
     pictures: how many there are to reconstruct; no more devices or places than they need.
 
   Raises:
-    SettingsError: the batch cannot be split over the devices.
+    SettingsError: there are fewer devices, or the batch cannot be split over them.
   """
   parallel = config.parallel
-  devices = jax.local_devices()[: parallel.devices or None]
+  devices = setup.chosen_devices('parallel.devices', parallel.devices)
   if parallel.split == 'samples':
     if config.sampling.batch_size % len(devices):
       raise setup.SettingsError(

@@ -22,8 +22,6 @@ from gan2shape_jax.reconstruction.state import Factors, FitState, Instance, Proj
 from gan2shape_jax.traces import Traces
 from gan2shape_jax.workdir import FitError, Preempted
 
-_STEP_NAMES = ('prior fit', 'step 1', 'step 2', 'step 3')
-
 
 @dataclasses.dataclass
 class Job:
@@ -160,7 +158,7 @@ class Fitter:
     saved_stage = position.stage if position.step == driver.STEP3 and position.iteration else -1
     progress.restart(plan.done_before(position))
     while (kind := _kind(plan, position)) is not None:
-      part = _STEP_NAMES[kind[0]]
+      part = driver.STEP_NAMES[kind[0]]
       compiles = kind not in self._compiled
       if compiles:
         progress.note(f'compiling {part}')
@@ -196,7 +194,8 @@ class Fitter:
         continue
       if projections is not None:
         job.checkpoints.save_projections(position.stage, _picked(projections, k)._asdict())
-      job.checkpoints.save(done, _tree(_picked(state, k), position, job.clock.total()))
+      tree = driver.saved(_picked(state, k), position) | {'seconds': float(job.clock.total())}
+      job.checkpoints.save(done, tree)
 
   def _resume(self, jobs):
     """State, position, projections and seconds of the newest checkpoints, or of the beginning."""
@@ -210,11 +209,8 @@ class Fitter:
       like = jax.eval_shape(functools.partial(self._one.fresh, step=position.step), self._params)
     states, seconds, projections = [], [], []
     for job in jobs:
-      tree = job.checkpoints.restore(newest, _tree(like, position, 0.0))
-      optimizer = like.optimizer
-      if position.iteration:
-        optimizer = jax.tree.unflatten(jax.tree.structure(optimizer), tree['optimizer'])
-      states.append(FitState(tree['params'], optimizer))
+      tree = job.checkpoints.restore(newest, driver.saved(like, position) | {'seconds': 0.0})
+      states.append(driver.restored(tree, like))
       seconds.append(tree['seconds'])
       if position.step == driver.STEP3 and position.iteration:
         saved = job.checkpoints.restore_projections(
@@ -237,7 +233,7 @@ class Fitter:
     """Refuses losses that are no numbers, shows the total and writes all."""
     terms = jax.device_get(event.terms)
     stage, step = event.finished
-    where = f'stage {stage + 1}/{len(self._plan.stages)} {_STEP_NAMES[step]}'
+    where = driver.place(self._plan, stage, step)
     for k, job in enumerate(jobs):
       bad = [name for name, values in terms.items() if not np.isfinite(values[k])]
       if k in errors:
@@ -250,7 +246,7 @@ class Fitter:
         if self._config.data.on_error != 'skip':
           raise errors[k]
         continue
-      prefix = f'{job.picture.name}/{_STEP_NAMES[step]}'.replace(' ', '_')
+      prefix = f'{job.picture.name}/{driver.STEP_NAMES[step]}'.replace(' ', '_')
       values = {f'{prefix}/{name}': float(values[k]) for name, values in terms.items()}
       self._events.write(values, done, time.time())
     good = [k for k in range(len(jobs)) if k not in errors]
@@ -288,9 +284,3 @@ def _kind(plan, position):
       flips = plan.stages[stage]
       return step, {1: flips.flip1, 3: flips.flip3}.get(step)
   return None
-
-
-def _tree(state: FitState, position: driver.Position, seconds: float):
-  # Between two steps there is no optimiser to keep: the next step makes its own.
-  optimizer = jax.tree.leaves(state.optimizer) if position.iteration else []
-  return {'params': state.params, 'optimizer': optimizer, 'seconds': float(seconds)}

@@ -31,7 +31,6 @@ from gan2shape_jax.workdir import FitError, Preempted, check_workdir
 
 NETWORKS = 'networks.safetensors'
 
-_STEP_NAMES = ('prior fit', 'step 1', 'step 2', 'step 3')
 _LISTED = 'pictures.txt'
 
 
@@ -218,7 +217,7 @@ def _follow(run: _Run, events, state, position, checkpoints, curves):
     if begins:
       stage, step, _ = plan.position(done)
       compiles = '' if step in ran else ', compiling'
-      progress.note(f'stage {stage + 1}/{len(plan.stages)} {_STEP_NAMES[step]} begins{compiles}')
+      progress.note(f'{driver.place(plan, stage, step)} begins{compiles}')
       ran.add(step)
     event = next(events)
     done, params = plan.done_before(event.position), event.state.params
@@ -230,16 +229,10 @@ def _follow(run: _Run, events, state, position, checkpoints, curves):
       progress.restart(done)
     begins = event.boundary
     if saves:
-      checkpoints.save(done, _tree(event.state, event.position))
+      checkpoints.save(done, driver.saved(event.state, event.position))
     if stopping and done < total:
       raise Preempted(f'{run.workdir}: stopped at iteration {done}/{total}, saved')
   return params
-
-
-def _tree(state: FitState, position: driver.Position):
-  # Between two steps there is no optimiser to keep: the next step makes its own.
-  optimizer = jax.tree.leaves(state.optimizer) if position.iteration else []
-  return {'params': state.params, 'optimizer': optimizer}
 
 
 def _resume(checkpoints, shared: Assembly):
@@ -253,11 +246,8 @@ def _resume(checkpoints, shared: Assembly):
   state = FitState(params, None)
   if position.iteration:
     state = shared.programs.fresh(params, position.step)
-  tree = checkpoints.restore(newest, _tree(state, position))
-  optimizer = state.optimizer
-  if position.iteration:
-    optimizer = jax.tree.unflatten(jax.tree.structure(optimizer), tree['optimizer'])
-  return FitState(tree['params'], optimizer), position
+  tree = checkpoints.restore(newest, driver.saved(state, position))
+  return driver.restored(tree, state), position
 
 
 def _report(run: _Run, event, done, curves):
@@ -265,7 +255,7 @@ def _report(run: _Run, event, done, curves):
   plan, names = run.shared.plan, run.names
   terms = {name: float(value) for name, value in event.terms.items()}
   stage, step = event.finished
-  where = f'stage {stage + 1}/{len(plan.stages)} {_STEP_NAMES[step]}'
+  where = driver.place(plan, stage, step)
   bad = [name for name, value in terms.items() if not np.isfinite(value)]
   if bad:
     seen = joint_driver.visit(run.key, *plan.position(done - 1), len(names))
@@ -274,5 +264,5 @@ def _report(run: _Run, event, done, curves):
       'is not finite, expected a number (a smaller optimizer.learning_rate may help)'
     )
   run.progress.update(done, where, terms['total'])
-  prefix = f'joint/{_STEP_NAMES[step]}'.replace(' ', '_')
+  prefix = f'joint/{driver.STEP_NAMES[step]}'.replace(' ', '_')
   curves.write({f'{prefix}/{name}': value for name, value in terms.items()}, done, time.time())

@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
+
 # For XLA: tests compile more than they compute.
 HASTY = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
 
@@ -61,3 +63,9 @@ def start(*given, stderr) -> subprocess.Popen:
     stdout=subprocess.DEVNULL,
     stderr=stderr,
   )
+
+
+def arrays_of(workdir, name='000') -> dict[str, np.ndarray]:
+  """What a run kept of a picture."""
+  with np.load(workdir / name / 'factors.npz') as arrays:
+    return dict(arrays)

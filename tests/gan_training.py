@@ -6,6 +6,7 @@ import pytest
 
 from configs import train_heads
 from gan2shape_jax import gan_training
+from gan2shape_jax.reconstruction.parallel import data_mesh
 
 SETTINGS = gan_training.GanSettings(
   image_size=8,
@@ -36,7 +37,7 @@ def tiny_config(images):
 
 def one_device():
   """A mesh of one of the simulated devices."""
-  return gan_training.mesh_of(jax.devices()[:1])
+  return data_mesh(jax.devices()[:1])
 
 
 def real_images(count=16, size=8, seed=0):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import roofline, scaling, steps
+from benchmarks import measuring, roofline, scaling, steps
 from configs import heads
 from gan2shape_jax import assembly
 from gan2shape_jax.models import stylegan2
@@ -132,7 +132,7 @@ def test_calls_follow_the_plan():
 
 
 def test_the_original_is_scaled_by_the_calibration():
-  timings = {name: steps.Timing(0.5, 0.0) for name in steps.ORIGINAL}
+  timings = {name: measuring.Timing(0.5, 0.0) for name in steps.ORIGINAL}
   assert steps._against_original(timings, None) is None
   against = steps._against_original(timings, 2 * steps.ORIGINAL_CALIBRATION)
   assert against['step 2'] == {

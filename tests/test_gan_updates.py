@@ -9,6 +9,7 @@ import pytest
 
 from gan2shape_jax import gan_training
 from gan2shape_jax.gan_training import augmentation, sampling, updates
+from gan2shape_jax.reconstruction.parallel import data_mesh
 from gan2shape_jax.weights.files import flatten
 from tests.gan_training import (
   SETTINGS,
@@ -145,7 +146,7 @@ def test_four_devices_make_the_step_of_one(kind):
   settings = SETTINGS
   state, images = ready_state(settings), real_images()
   one, terms_one = run(kind, settings, one_device(), state, images)
-  four, terms_four = run(kind, settings, gan_training.mesh_of(jax.devices()[:4]), state, images)
+  four, terms_four = run(kind, settings, data_mesh(jax.devices()[:4]), state, images)
   for name in terms_one:
     np.testing.assert_allclose(terms_four[name], terms_one[name], rtol=1e-5, atol=1e-6)
   part = 'generator' if kind == 'generator_path' else 'discriminator'
@@ -170,7 +171,7 @@ def test_one_and_four_devices_see_the_same_augmentation():
     return moved.reshape(images.shape), numbers.reshape(images.shape[:2])
 
   for count in (1, 4):
-    mesh = gan_training.mesh_of(jax.devices()[:count])
+    mesh = data_mesh(jax.devices()[:count])
     batch = updates._BATCH
     mapped = jax.shard_map(seen, mesh=mesh, in_specs=batch, out_specs=(batch, batch))
     places.append(jax.jit(mapped)(gan_training.place_images(images, mesh, settings)))

@@ -7,7 +7,6 @@ import signal
 import socket
 import time
 
-import numpy as np
 import pytest
 
 from gan2shape_jax import hosts
@@ -104,11 +103,6 @@ class Hosts:
       process.wait()
 
 
-def arrays_of(workdir, name):
-  with np.load(workdir / name / 'factors.npz') as arrays:
-    return dict(arrays)
-
-
 def rows_of(workdir):
   with open(workdir / 'metrics.csv', newline='', encoding='utf-8') as file:
     return [row['name'] for row in csv.DictReader(file)]
@@ -166,7 +160,7 @@ def test_two_hosts_killed_and_restarted(tmp_path, whole, cache):
   assert 'goes on at iteration' in run.log(1).read_text()
   assert rows_of(workdir) == rows_of(whole[0]) == ['000', '001', '002', 'mean', 'std']
   for name in ('000', '001', '002'):
-    found, expected = arrays_of(workdir, name), arrays_of(whole[0], name)
+    found, expected = command.arrays_of(workdir, name), command.arrays_of(whole[0], name)
     assert {key: a.tobytes() for key, a in found.items()} == {
       key: a.tobytes() for key, a in expected.items()
     }

@@ -58,11 +58,6 @@ def whole(tmp_path_factory, cache):
   return workdir, result, time.monotonic() - begin
 
 
-def arrays_of(workdir, name='000'):
-  with np.load(workdir / name / 'factors.npz') as arrays:
-    return dict(arrays)
-
-
 def test_every_documented_file_is_there(whole):
   workdir, _, _ = whole
   expected = {*OTHERS, *(f'{name}.png' for name in PICTURES)}
@@ -79,7 +74,7 @@ def test_every_documented_file_is_there(whole):
 
 def test_every_file_loads(whole):
   folder = whole[0] / '000'
-  arrays = arrays_of(whole[0])
+  arrays = command.arrays_of(whole[0])
   assert set(arrays) == set(ARRAYS)
   for name, shape in ARRAYS.items():
     assert shape is None or arrays[name].shape == shape
@@ -211,7 +206,7 @@ def test_interrupted_runs_end_with_the_same_arrays(whole, cache, tmp_path):
   result = command.call(*given)
   assert result.returncode == 0, result.stderr
   assert f'goes on at iteration {TOTAL}/{TOTAL}' in result.stderr
-  unbroken, broken = arrays_of(whole[0]), arrays_of(run.workdir)
+  unbroken, broken = command.arrays_of(whole[0]), command.arrays_of(run.workdir)
   assert {name: a.tobytes() for name, a in unbroken.items()} == {
     name: a.tobytes() for name, a in broken.items()
   }
@@ -255,7 +250,7 @@ def test_a_picture_of_ones_own(cache, tmp_path):
   assert result.returncode == 0, result.stderr
   assert 'compiling inversion' in result.stderr
   assert 'mask: an ellipse in the middle' in result.stderr
-  arrays = arrays_of(workdir, 'me')
+  arrays = command.arrays_of(workdir, 'me')
   assert arrays['image'].shape == (64, 64, 3)
   with np.load(workdir / 'me' / 'latent.npz') as kept:
     np.testing.assert_array_equal(kept['latent'], arrays['latent'])

@@ -3,7 +3,7 @@
 from gan2shape_jax.gan_training.settings import GanSettings, settings_from_config
 from gan2shape_jax.gan_training.state import TrainState, initial_state
 from gan2shape_jax.gan_training.training import step, train
-from gan2shape_jax.gan_training.updates import Updates, build, mesh_of, place_images, place_state
+from gan2shape_jax.gan_training.updates import Updates, build, place_images, place_state
 
 __all__ = [
   'GanSettings',
@@ -11,7 +11,6 @@ __all__ = [
   'Updates',
   'build',
   'initial_state',
-  'mesh_of',
   'place_images',
   'place_state',
   'settings_from_config',

@@ -140,7 +140,7 @@ def _check_size(path, size):
       width, height = file.size
   except Exception:
     read_image(path, size)  # tells in one line what is wrong
-    return
+    raise
   if min(width, height) < size:
     raise DataError(
       f'{path}: expected a picture of at least {size}x{size} pixels (image_size), this is '

@@ -24,7 +24,8 @@ from gan2shape_jax.gan_training.pipeline import Batches
 from gan2shape_jax.gan_training.settings import GanSettings, check_devices, settings_from_config
 from gan2shape_jax.gan_training.state import TrainState, initial_state
 from gan2shape_jax.progress import Progress
-from gan2shape_jax.reconstruction.setup import SettingsError
+from gan2shape_jax.reconstruction.parallel import data_mesh
+from gan2shape_jax.reconstruction.setup import SettingsError, chosen_devices
 from gan2shape_jax.workdir import FitError, Preempted, check_workdir
 
 _EVERY = ('images_shown', 'events_every', 'checkpoint_every', 'samples_every', 'snapshot_every')
@@ -51,7 +52,7 @@ def train(config: ConfigDict, workdir, *, stop: Callable[[], bool] = lambda: Fal
   for name in _EVERY:
     if own[name] < 1:
       raise SettingsError(f'gan_training.{name}={own[name]!r}: expected at least 1')
-  devices = _devices(own.devices)
+  devices = chosen_devices('gan_training.devices', own.devices)
   check_devices(settings, len(devices))
   images = load_images(config)
   claim = check_workdir(workdir, config)
@@ -63,7 +64,7 @@ def train(config: ConfigDict, workdir, *, stop: Callable[[], bool] = lambda: Fal
 
 
 def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices, stop):
-  mesh = updates.mesh_of(devices)
+  mesh = data_mesh(devices)
   programs = updates.build(settings, mesh)
   checkpoints = Checkpoints(workdir / 'checkpoints', keep=2)
   state = updates.place_state(initial_state(settings), mesh)
@@ -150,15 +151,6 @@ def _restored(checkpoints, number, state):
   leaves, structure = jax.tree.flatten(state)
   restored = checkpoints.restore(number, {'state': leaves})['state']
   return jax.tree.unflatten(structure, restored)
-
-
-def _devices(count):
-  devices = jax.devices()
-  if not 0 <= count <= len(devices):
-    raise SettingsError(
-      f'gan_training.devices={count}: expected 0 (all) to {len(devices)}, what there are'
-    )
-  return devices[: count or None]
 
 
 def _crosses(done, batch_size, images_each):

@@ -7,7 +7,7 @@ device, and one device or many make the same groups.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -19,8 +19,8 @@ from gan2shape_jax.gan_training import augmentation, losses, parameters, samplin
 from gan2shape_jax.gan_training.settings import GanSettings, check_devices
 from gan2shape_jax.gan_training.state import TrainState, averaged, optimizer
 from gan2shape_jax.models.discriminator import discriminate
+from gan2shape_jax.reconstruction.parallel import AXIS
 
-AXIS = 'data'
 _BATCH = PartitionSpec(None, AXIS)
 
 
@@ -35,13 +35,6 @@ class Updates(NamedTuple):
   discriminator_r1: Callable
   generator: Callable
   generator_path: Callable
-
-
-def mesh_of(devices: Sequence) -> Mesh:
-  """A mesh with all devices along 'data'."""
-  return jax.make_mesh(
-    (len(devices),), (AXIS,), devices=devices, axis_types=(jax.sharding.AxisType.Auto,)
-  )
 
 
 def place_state(state: TrainState, mesh: Mesh) -> TrainState:
@@ -61,7 +54,7 @@ def build(settings: GanSettings, mesh: Mesh) -> Updates:
 
   Args:
     settings: of the training.
-    mesh: of `mesh_of`.
+    mesh: of `parallel.data_mesh`.
 
   Returns:
     `Updates`; nothing is compiled before its first call.

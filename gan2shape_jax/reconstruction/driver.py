@@ -10,6 +10,7 @@ from gan2shape_jax.reconstruction.programs import Programs
 from gan2shape_jax.reconstruction.state import FitState, Frozen, Instance, Projections
 
 PRIOR, STEP1, STEP2, STEP3 = range(4)
+STEP_NAMES = ('prior fit', 'step 1', 'step 2', 'step 3')
 
 
 class Position(NamedTuple):
@@ -103,6 +104,24 @@ class Event(NamedTuple):
   terms: dict[str, jax.Array]
   finished: tuple[int, int]
   boundary: bool
+
+
+def place(plan: Plan, stage: int, step: int) -> str:
+  """Names a step of a stage for people."""
+  return f'stage {stage + 1}/{len(plan.stages)} {STEP_NAMES[step]}'
+
+
+def saved(state: FitState, position: Position) -> dict:
+  """What a checkpoint holds of a state, as a pytree."""
+  # Between two steps there is no optimiser to keep: the next step makes its own.
+  optimizer = jax.tree.leaves(state.optimizer) if position.iteration else []
+  return {'params': state.params, 'optimizer': optimizer}
+
+
+def restored(tree: dict, like: FitState) -> FitState:
+  """The state of which `saved` made a tree; `like` has its optimiser's structure."""
+  optimizer = jax.tree.unflatten(jax.tree.structure(like.optimizer), tree['optimizer'])
+  return FitState(tree['params'], optimizer)
 
 
 def reconstruct(

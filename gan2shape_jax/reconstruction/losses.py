@@ -98,7 +98,7 @@ def perceptual_distance(frozen: Frozen, settings: Settings, images, targets, mas
   if settings.perceptual == 'none':
     return jnp.zeros(images.shape[0])
   if settings.perceptual == 'lpips':
-    seen = [(x * mask).astype(settings.frozen_dtype) for x in (images, targets)]
+    seen = [settings.for_frozen(x * mask) for x in (images, targets)]
     return lpips(frozen.perceptual, *seen).astype(images.dtype)
   if settings.perceptual == 'discriminator':
     # Outside the mask both show the target: the features see no edge that the mask made.
@@ -115,7 +115,7 @@ def image_features(frozen: Frozen, settings: Settings, images):
   """The discriminator's first block outputs for images in [-1, 1]."""
   features = discriminator_features(
     frozen.discriminator,
-    images.astype(settings.frozen_dtype),
+    settings.for_frozen(images),
     count=settings.discriminator_features,
   )
   return [feature.astype(images.dtype) for feature in features]

@@ -95,7 +95,12 @@ def make_layout(
   if form == 'auto':
     form = 'loop' if devices[0].platform == 'cpu' else 'vmap'
   per_device = per_device if split == 'images' else 1
-  return Layout(Mesh(np.asarray(devices), (AXIS,)), per_device, split, form)
+  return Layout(data_mesh(devices), per_device, split, form)
+
+
+def data_mesh(devices) -> Mesh:
+  """All devices along the one axis `AXIS`."""
+  return Mesh(np.asarray(devices), (AXIS,))
 
 
 def build(networks: Networks, settings: Settings, layout: Layout) -> Programs:

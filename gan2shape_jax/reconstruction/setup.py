@@ -96,6 +96,22 @@ def check_config(config: ConfigDict):
   expect('networks.width', width % base == 0, f'a multiple of networks.group_norm_base, {base}')
 
 
+def chosen_devices(setting: str, count: int) -> list:
+  """This process's first devices.
+
+  Args:
+    setting: that gives the count, for the error.
+    count: how many; 0 is all.
+
+  Raises:
+    SettingsError: there are fewer.
+  """
+  devices = jax.local_devices()
+  if not 0 <= count <= len(devices):
+    raise SettingsError(f'{setting}={count}: expected 0 (all) to {len(devices)}, what there are')
+  return devices[: count or None]
+
+
 def network_widths(config: ConfigDict) -> tuple[int, int]:
   """The networks' first width and the groups of their first group norm.
 

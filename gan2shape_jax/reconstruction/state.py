@@ -172,10 +172,12 @@ class Settings:
   beta2: float = 0.999
   weight_decay: float = 5e-4
 
-  @property
-  def frozen_dtype(self):
-    """In which the networks that nothing trains compute; the others, and all losses, in float32."""
-    return jnp.bfloat16 if self.precision == 'bf16' else jnp.float32
+  def for_frozen(self, values):
+    """Values as the networks that nothing trains take them: their type is that of the computation.
+
+    The other networks and all losses stay in the type of the pictures.
+    """
+    return values.astype(jnp.bfloat16) if self.precision == 'bf16' else values
 
   @property
   def depth_margin(self) -> float:

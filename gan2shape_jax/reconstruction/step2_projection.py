@@ -115,7 +115,7 @@ def gan_images(latents, frozen: Frozen, settings: Settings, size: int):
   """
   if settings.truncation < 1:
     latents = stylegan2.truncate(latents, frozen.mean_latent, settings.truncation)
-  images = stylegan2.synthesize(frozen.generator, latents.astype(settings.frozen_dtype))
+  images = stylegan2.synthesize(frozen.generator, settings.for_frozen(latents))
   images = jnp.clip(images.astype(latents.dtype), -1, 1)
   if settings.crop:
     images = center_crop(resize(images, settings.origin_size or size), settings.crop)
