@@ -1,13 +1,17 @@
 """A collection over several processes and devices, killed at random: nothing may be lost or differ.
 
   python -m benchmarks.soak --pictures=200 --kills=3
+  python -m benchmarks.soak --pictures=10000 --kills=0     memory alone
 
-Fits samples of the embedded GAN with tiny networks twice: in one process, and in several with some
-simulated devices each, of which all are killed (SIGKILL) at random moments and started again. Every
-picture's arrays are compared; the report tells the largest difference, the time and the memory.
+Fits samples of the embedded GAN with tiny networks twice: undisturbed in one process, and in
+several, of which all are killed (SIGKILL) at random moments and started again; each process has
+some simulated devices. Every picture's arrays are compared. The report tells the largest
+difference, the seconds, and the undisturbed process's resident memory when a tenth of the pictures
+was done and at its end (Linux).
 """
 
 import argparse
+import os
 import pathlib
 import random
 import socket
@@ -27,6 +31,7 @@ _TINY = (
   '--config.stages.count=1',
   '--config.stages.first.step1=1',
   '--config.data.source=samples',
+  '--config.results.sheets=False',
   '--config.results.videos=False',
   '--config.results.mesh=False',
 )
@@ -55,12 +60,22 @@ def main(arguments: Sequence[str] | None = None) -> dict:
 
 def _soak(options, folder):
   given = (*_TINY, f'--config.data.num={options.pictures}', f'--compilation_cache={folder}/cache')
+  if not options.kills:
+    given = (*given, '--config.checkpoint.every=1000')
   print('undisturbed ...', file=sys.stderr, flush=True)
   begin = time.monotonic()
-  _wait(_start(given, folder / 'whole', 1, 1))
+  process = _start(given, folder / 'whole', 1, options.devices)[0]
+  memory = _watch(process, folder / 'whole', options.pictures)
   undisturbed = time.monotonic() - begin
+  report = {'pictures': _done(folder / 'whole'), 'seconds_undisturbed': round(undisturbed, 1)}
+  report |= memory
+  return report | (_disturbed(options, given, folder, undisturbed) if options.kills else {})
+
+
+def _disturbed(options, given, folder, undisturbed):
   moments = random.Random(options.seed)
   begin = time.monotonic()
+  done = []
   for kill in range(options.kills):
     processes = _start(given, folder / 'run', options.processes, options.devices)
     # Long enough to compile, short enough not to end.
@@ -68,20 +83,41 @@ def _soak(options, folder):
     for process in processes:
       process.kill()
       process.wait()
-    print(f'killed {kill + 1}: {_done(folder / "run")} done', file=sys.stderr, flush=True)
+    done.append(_done(folder / 'run'))
+    print(f'killed {kill + 1}: {done[-1]} done', file=sys.stderr, flush=True)
   _wait(_start(given, folder / 'run', options.processes, options.devices))
   differences = []
   for path in sorted((folder / 'whole').glob('*/factors.npz')):
     with np.load(path) as a, np.load(folder / 'run' / path.parent.name / 'factors.npz') as b:
       differences.append(max(float(np.abs(a[name] - b[name]).max()) for name in a.files))
   return {
-    'pictures': len(differences),
+    'seconds_disturbed': round(time.monotonic() - begin, 1),
+    'done_at_kills': done,
     'results': _done(folder / 'run'),
     'exactly_equal': sum(difference == 0 for difference in differences),
     'largest_difference': max(differences),
-    'seconds_undisturbed': round(undisturbed, 1),
-    'seconds_disturbed': round(time.monotonic() - begin, 1),
   }
+
+
+def _watch(process, workdir, pictures):
+  """Waits for a process; its resident memory when a tenth was done and when it was seen last."""
+  early, latest = None, None
+  while process.poll() is None:
+    time.sleep(2)
+    if _done(workdir) >= pictures // 10:
+      latest = _resident(process.pid) or latest
+      early = early or latest
+  _wait([process])
+  return {'megabytes_after_a_tenth': early, 'megabytes_at_the_end': latest}
+
+
+def _resident(pid):
+  """Resident memory of a process in MiB; None where the system does not tell or it has ended."""
+  try:
+    pages = int(pathlib.Path(f'/proc/{pid}/statm').read_text().split()[1])
+  except (OSError, IndexError):
+    return None
+  return pages * os.sysconf('SC_PAGE_SIZE') >> 20
 
 
 def _done(workdir):

@@ -183,6 +183,7 @@ def get_default_config() -> ConfigDict:
   config.parallel.form = 'auto'  # of those: vmap, loop; auto = loop on CPUs
 
   config.results = ConfigDict()
+  config.results.sheets = True  # without sheets, videos and mesh only arrays and metrics
   config.results.videos = True
   config.results.mesh = True
   config.results.max_yaw = 70.0  # degrees; 45 for cars, churches, horses

@@ -64,6 +64,7 @@ def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> N
     max_yaw=config.results.max_yaw,
     max_pitch=config.results.max_pitch,
     alpha=settings.rand_light[6],
+    make_sheets=config.results.sheets,
     make_videos=config.results.videos,
     make_mesh=config.results.mesh,
   )

@@ -24,6 +24,7 @@ from gan2shape_jax.reconstruction.step2_projection import gan_images
 
 _SOURCES = ('images', 'samples', 'tfds:NAME')
 _BATCH = 8
+_KEPT = 16  # batches
 
 
 class Drawn(NamedTuple):
@@ -50,6 +51,7 @@ class Samples(Sequence):
     self._config, self._seeds = config, tuple(seeds)
     self.size = config.image_size
     self.names = [sample_name(seed) for seed in self._seeds]
+    self._kept: dict[int, Drawn] = {}
 
   def __len__(self):
     return len(self._seeds)
@@ -57,22 +59,33 @@ class Samples(Sequence):
   def __getitem__(self, index):
     if isinstance(index, slice):
       return Samples(self._config, self._seeds[index])
+    index = range(len(self))[index]
+    block, place = divmod(index, _BATCH)
+    drawn = self._block(block)
     return data.Picture(
       name=self.names[index],
-      image=self._drawn.images[index],
+      image=drawn.images[place],
       mask=None,
-      latent=self._drawn.latents[index],
+      latent=drawn.latents[place],
       depth=None,
       region=None,
       path=pathlib.Path(f'sample {self.names[index]}'),
     )
 
+  def _block(self, block):
+    """A batch of samples; the last ones are kept, so that lists of any length fit into memory."""
+    if block not in self._kept:
+      if len(self._kept) == _KEPT:
+        self._kept.pop(next(iter(self._kept)))
+      seeds = self._seeds[block * _BATCH : (block + 1) * _BATCH]
+      frozen, settings = self._generator
+      spread = self._config.data.spread
+      self._kept[block] = draw_samples(frozen, settings, self.size, seeds, spread=spread)
+    return self._kept[block]
+
   @functools.cached_property
-  def _drawn(self):
-    settings = setup.settings_from_config(self._config)
-    frozen = load_frozen(self._config)
-    spread = self._config.data.spread
-    return draw_samples(frozen, settings, self.size, self._seeds, spread=spread)
+  def _generator(self):
+    return load_frozen(self._config), setup.settings_from_config(self._config)
 
 
 def load_pictures(config: ConfigDict) -> Sequence:

@@ -69,6 +69,15 @@ def test_every_file_is_there(written):
   assert {entry.name for entry in folder.iterdir()} == expected
 
 
+def test_large_collections_can_do_without_pictures(written, tmp_path):
+  artefacts.write_results(
+    tmp_path, written[1], camera=CAMERA, make_sheets=False, make_videos=False, make_mesh=False,
+    max_yaw=60, max_pitch=15,
+  )  # fmt: skip
+  assert {entry.name for entry in tmp_path.iterdir()} == {'factors.npz', 'metrics.json'}
+  assert (tmp_path / 'factors.npz').read_bytes() == (written[0] / 'factors.npz').read_bytes()
+
+
 def test_arrays_and_metrics(written):
   folder, result = written
   with np.load(folder / 'factors.npz') as arrays:

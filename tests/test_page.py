@@ -60,6 +60,11 @@ def test_of_a_large_collection_the_first_are_shown(page, monkeypatch, tmp_path):
   assert re.search(r'mean</th><td>1\.5</td>', text)
   assert '<a href="other/sheet.png">other</a>' in text
   assert '<a href="#&lt;ball&gt;">' in text
+  (tmp_path / 'other' / 'sheet.png').unlink()
+  assert (
+    '<a href="other/metrics.json">'
+    in artefacts.write_page(tmp_path, ['<ball>', 'other']).read_text()
+  )
 
 
 def test_missing_and_damaged_results_are_explained(tmp_path):

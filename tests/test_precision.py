@@ -25,9 +25,12 @@ def test_the_gans_images():
 def test_the_perceptual_distance():
   images = jnp.stack([instance(seed).image for seed in range(4)])
   mask = jnp.ones((2, *images.shape[1:3], 1))
-  found = {
-    s: losses.perceptual_distance(frozen(), s, images[:2], images[2:], mask) for s in (FLOAT, HALF)
-  }
+
+  def distance(settings):
+    references = losses.perceptual_references(frozen(), settings, images[2:], mask)
+    return losses.perceptual_distance(frozen(), settings, images[:2], images[2:], mask, references)
+
+  found = {settings: distance(settings) for settings in (FLOAT, HALF)}
   assert found[HALF].dtype == jnp.float32
   np.testing.assert_allclose(found[HALF], found[FLOAT], rtol=0.02)
   assert not np.array_equal(found[HALF], found[FLOAT])

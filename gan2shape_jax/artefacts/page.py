@@ -36,8 +36,8 @@ _SHEETS = {
 def write_page(workdir, names: Sequence[str], *, title: str = 'GAN2Shape results') -> pathlib.Path:
   """Writes `<workdir>/index.html` from the files that `write_results` wrote.
 
-  The first hundred pictures are shown; the table links to the sheets of the others, whose pictures
-  no browser could hold.
+  The first hundred pictures are shown; the table links to the sheets of the others (their metrics
+  where there are none), whose pictures no browser could hold.
 
   Args:
     workdir: the run's folder; each picture's results lie in `<workdir>/<name>/`.
@@ -57,7 +57,7 @@ def write_page(workdir, names: Sequence[str], *, title: str = 'GAN2Shape results
   page = template.joinpath('page.html').read_text(encoding='utf-8')
   parts = {
     'TITLE': html.escape(title),
-    'SUMMARY': _summary(metrics, shown=set(names[:_SHOWN])),
+    'SUMMARY': _summary(workdir, metrics, shown=set(names[:_SHOWN])),
     'ARTICLES': '\n'.join(_article(workdir / name, name, metrics[name]) for name in names[:_SHOWN]),
     'VIEWER': template.joinpath('viewer.js').read_text(encoding='utf-8'),
   }
@@ -107,7 +107,7 @@ def _number(value):
   return f'{value:.4g}' if _is_number(value) else '–' if value is None else html.escape(str(value))
 
 
-def _summary(metrics, shown):
+def _summary(workdir, metrics, shown):
   statistics = mean_and_deviation(metrics)
   if not statistics:
     return '<p>No metrics: there is nothing to compare with.</p>'
@@ -119,7 +119,10 @@ def _summary(metrics, shown):
   for name, row in metrics.items():
     values = ''.join(f'<td>{_number(row.get(key))}</td>' for key in statistics)
     escaped = html.escape(name)
-    place = f'#{escaped}' if name in shown else f'{urllib.parse.quote(name)}/sheet.png'
+    place = f'#{escaped}'
+    if name not in shown:
+      file = 'sheet.png' if (workdir / name / 'sheet.png').exists() else 'metrics.json'
+      place = f'{urllib.parse.quote(name)}/{file}'
     rows.append(f'<tr><th scope="row"><a href="{place}">{escaped}</a></th>{values}</tr>')
   return f'<div class="scroll"><table>{"".join(rows)}</table></div>'
 

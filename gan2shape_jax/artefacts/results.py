@@ -128,6 +128,7 @@ def write_results(
   max_yaw: float = 70.0,
   max_pitch: float = 20.0,
   alpha: float = -0.6,
+  make_sheets: bool = True,
   make_videos: bool = True,
   make_mesh: bool = True,
   fps: int = 24,
@@ -143,6 +144,7 @@ def write_results(
     max_yaw: largest yaw of the rotations, degrees.
     max_pitch: largest pitch, degrees.
     alpha: see `relight_lights`.
+    make_sheets: whether to write contact sheets.
     make_videos: whether to write MP4 and GIF.
     make_mesh: whether to write GLB and OBJ.
     fps: frames a second.
@@ -159,21 +161,16 @@ def write_results(
   files.write_arrays(folder / 'factors.npz', factor_arrays(result, camera))
   files.write_json(folder / 'metrics.json', result.metrics)
 
+  if not (make_sheets or make_videos or make_mesh):
+    return
   factors = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), result.factors)
   size = display_size(len(factors.depth))
   surface = surface_from_factors(factors, camera, size=size)
-  front = render_view(surface, factors.view, camera)
-  frames = [view_colours(render_view(surface, view, camera)) for view in path.views]
-  pictures.write_png(folder / 'sheet.png', input_sheet(result, front))
-  pictures.write_png(folder / 'views.png', views_sheet(frames, path))
-  grid = relit(front, relight_lights(factors.light, alpha=alpha))
-  background = front.valid[..., None]
-  grid = [pictures.cut_out(image, background[..., 0]) for image in grid]
-  pictures.write_png(folder / 'relight.png', relight_sheet(grid))
-  if result.gan_rotate is not None:
-    pictures.write_png(folder / 'gan_views.png', gan_sheet(result.gan_rotate, path))
-  if result.gan_relight_grid is not None:
-    pictures.write_png(folder / 'gan_relight.png', relight_sheet(result.gan_relight_grid))
+  if make_sheets or make_videos:
+    front = render_view(surface, factors.view, camera)
+    frames = [view_colours(render_view(surface, view, camera)) for view in path.views]
+  if make_sheets:
+    _write_sheets(folder, result, frames, front, path, relight_lights(factors.light, alpha=alpha))
   if make_videos:
     _write_videos(folder, result, frames, front, path, alpha, fps)
   if make_mesh:
@@ -223,6 +220,17 @@ def mesh_from_surface(surface: Surface, camera: Camera, *, size: int | None = No
   )
   texture = pictures.to_uint8(surface.layers[..., :3])
   return mesh_from_depth(depth, mask, texture, camera)
+
+
+def _write_sheets(folder, result, frames, front, path, lights):
+  pictures.write_png(folder / 'sheet.png', input_sheet(result, front))
+  pictures.write_png(folder / 'views.png', views_sheet(frames, path))
+  grid = [pictures.cut_out(image, front.valid) for image in relit(front, lights)]
+  pictures.write_png(folder / 'relight.png', relight_sheet(grid))
+  if result.gan_rotate is not None:
+    pictures.write_png(folder / 'gan_views.png', gan_sheet(result.gan_rotate, path))
+  if result.gan_relight_grid is not None:
+    pictures.write_png(folder / 'gan_relight.png', relight_sheet(result.gan_relight_grid))
 
 
 def _write_videos(folder, result, frames, front, path, alpha, fps):

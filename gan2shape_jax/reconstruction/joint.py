@@ -220,7 +220,10 @@ def loss(
   if region is not None:
     mask = mask * region[None]
   smooth = lambda maps: losses.smoothness_loss(maps, huber=settings.smooth_huber)
-  perceptual = losses.perceptual_distance(frozen, settings, reconstructions, images, mask)
+  references = losses.perceptual_references(frozen, settings, images, mask)
+  perceptual = losses.perceptual_distance(
+    frozen, settings, reconstructions, images, mask, references
+  )
   asymmetry = jnp.abs(own_depths - symmetric).mean() / settings.depth_margin
   terms = {
     'l1': losses.photometric_loss(reconstructions, images, mask),

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gan2shape_jax.models.discriminator import discriminator_features
-from gan2shape_jax.models.lpips import lpips
+from gan2shape_jax.models.lpips import lpips_to_features, vgg_features
 from gan2shape_jax.models.resampling import resize
 from gan2shape_jax.reconstruction.state import Frozen, Settings
 
@@ -78,37 +78,59 @@ def discriminator_feature_loss(features, targets, mask=None):
   return total
 
 
-def perceptual_distance(frozen: Frozen, settings: Settings, images, targets, mask):
-  """The perceptual term for each image, of the kind that the settings name, inside a mask.
+def perceptual_references(frozen: Frozen, settings: Settings, targets, mask) -> list:
+  """What `perceptual_distance` compares with; constant for constant targets and masks.
 
   Args:
     frozen: holds the weights of the discriminator, VGG16 and the LPIPS heads.
     settings: `perceptual` is 'lpips', 'discriminator' or 'none'.
-    images: [batch, height, width, 3] in [-1, 1].
-    targets: like `images`; no gradient passes.
+    targets: [batch, height, width, 3] in [-1, 1]; no gradient passes.
     mask: [batch, height, width, 1] pixels that count.
 
   Returns:
-    [batch] distances.
+    Features of the targets, a list of [batch, h, w, channels]; empty for 'none'.
 
   Raises:
     ValueError: the kind is unknown.
+  """
+  if settings.perceptual == 'none':
+    return []
+  if settings.perceptual == 'lpips':
+    seen = settings.for_frozen(targets * mask)
+    return jax.lax.stop_gradient(vgg_features(frozen.perceptual, seen))
+  if settings.perceptual == 'discriminator':
+    return jax.lax.stop_gradient(image_features(frozen, settings, targets))
+  raise ValueError(
+    f'unknown perceptual loss {settings.perceptual!r}: expected lpips, discriminator or none'
+  )
+
+
+def perceptual_distance(
+  frozen: Frozen, settings: Settings, images, targets, mask, references: list
+):
+  """The perceptual term for each image, of the kind that the settings name, inside a mask.
+
+  Args:
+    frozen: holds the weights of the discriminator, VGG16 and the LPIPS heads.
+    settings: `perceptual` as in `perceptual_references`.
+    images: [batch, height, width, 3] in [-1, 1].
+    targets: like `images`, or one for all of them; no gradient passes.
+    mask: [batch, height, width, 1] pixels that count, or one for all.
+    references: `perceptual_references` of targets and mask.
+
+  Returns:
+    [batch] distances.
   """
   targets = jax.lax.stop_gradient(targets)
   if settings.perceptual == 'none':
     return jnp.zeros(images.shape[0])
   if settings.perceptual == 'lpips':
-    seen = [settings.for_frozen(x * mask) for x in (images, targets)]
-    return lpips(frozen.perceptual, *seen).astype(images.dtype)
-  if settings.perceptual == 'discriminator':
-    # Outside the mask both show the target: the features see no edge that the mask made.
-    features = image_features(frozen, settings, images * mask + targets * (1 - mask))
-    references = image_features(frozen, settings, targets)
-    pairs = zip(features, references, strict=True)
-    return sum(jnp.abs(feature - reference).mean((1, 2, 3)) for feature, reference in pairs)
-  raise ValueError(
-    f'unknown perceptual loss {settings.perceptual!r}: expected lpips, discriminator or none'
-  )
+    seen = settings.for_frozen(images * mask)
+    return lpips_to_features(frozen.perceptual, seen, references).astype(images.dtype)
+  # Outside the mask both show the target: the features see no edge that the mask made.
+  features = image_features(frozen, settings, images * mask + targets * (1 - mask))
+  pairs = zip(features, references, strict=True)
+  return sum(jnp.abs(feature - reference).mean((1, 2, 3)) for feature, reference in pairs)
 
 
 def image_features(frozen: Frozen, settings: Settings, images):

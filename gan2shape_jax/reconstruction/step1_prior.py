@@ -1,7 +1,7 @@
 """Step 1: fit the albedo to the picture, with the shape held fixed (GAN2Shape, section 3.2).
 
-Only the albedo net trains, so depth, view, light, the warp and the smoothness terms are computed
-once for the whole step.
+Only the albedo net trains, so depth, view, light, the warp and the picture's perceptual features
+are computed once for the whole step.
 """
 
 from typing import NamedTuple
@@ -24,12 +24,16 @@ class Scene(NamedTuple):
     shapes: geometry of each, leading axis n.
     view: [6] radians and camera units.
     light: [4] light code.
+    mask: [1, size, size, 1] where both the shape and its mirror image are seen.
+    references: features of the picture there, for the perceptual term.
   """
 
   depths: jax.Array
   shapes: autoencoder.Geometry
   view: jax.Array
   light: jax.Array
+  mask: jax.Array
+  references: list
 
 
 def observe(networks: Networks, params, instance: Instance, frozen, settings, *, flip) -> Scene:
@@ -39,7 +43,7 @@ def observe(networks: Networks, params, instance: Instance, frozen, settings, *,
     networks: apply functions.
     params: parameters of the networks.
     instance: the picture.
-    frozen: holds the means of views and lights.
+    frozen: holds the means of views and lights, and weights of the perceptual term.
     settings: of the method.
     flip: whether the mirrored shape is looked at too.
 
@@ -53,7 +57,9 @@ def observe(networks: Networks, params, instance: Instance, frozen, settings, *,
   view = autoencoder.view_from_code(code, settings)
   depths = jnp.stack([depth, autoencoder.mirror(depth)]) if flip else depth[None]
   shapes = jax.vmap(lambda d: autoencoder.geometry(d, view, settings))(depths)
-  return Scene(depths, shapes, view, light)
+  mask = jnp.prod(shapes.valid, axis=0)[None]
+  references = losses.perceptual_references(frozen, settings, image, mask)
+  return Scene(depths, shapes, view, light, mask, references)
 
 
 def picture_terms(albedo, scene: Scene, instance: Instance, frozen: Frozen, settings: Settings):
@@ -73,13 +79,11 @@ def picture_terms(albedo, scene: Scene, instance: Instance, frozen: Frozen, sett
   albedos = jnp.stack([albedo, autoencoder.mirror(albedo)])[:count]
   sample = jax.vmap(autoencoder.shade_and_sample, (0, None, 0))
   images = sample(albedos, scene.light, scene.shapes)
-  mask = jnp.prod(scene.shapes.valid, axis=0)[None]  # seen in both the shape and its mirror image
-  targets = jnp.broadcast_to(instance.image[None], images.shape)
-  masks = jnp.broadcast_to(mask, (count, *mask.shape[1:]))
-  perceptual = losses.perceptual_distance(frozen, settings, images, targets, masks)
+  target, mask = instance.image[None], scene.mask
+  perceptual = losses.perceptual_distance(frozen, settings, images, target, mask, scene.references)
   terms = {}
   for k, suffix in enumerate(('', '_mirror')[:count]):
-    terms[f'l1{suffix}'] = losses.photometric_loss(images[k][None], instance.image[None], mask)
+    terms[f'l1{suffix}'] = losses.photometric_loss(images[k][None], target, mask)
     terms[f'perceptual{suffix}'] = perceptual[k]
   diffuse = jax.vmap(renderer.diffuse_shading, (0, None))(
     scene.shapes.normals, renderer.light_from_code(scene.light)

@@ -42,11 +42,12 @@ def projection_terms(depth, albedo, views, lights, images, masks, frozen, settin
     albedos = jnp.concatenate([albedos, autoencoder.mirror(albedo)[None]])
   reconstructions, valid = jax.vmap(reconstruct)(depths, albedos)
   masks = jnp.prod(valid, axis=0) * masks
+  references = losses.perceptual_references(frozen, settings, images, masks)
   terms = {}
   for k, suffix in enumerate(('', '_mirror')[: len(depths)]):
     terms[f'projection_l1{suffix}'] = losses.photometric_loss(reconstructions[k], images, masks)
     terms[f'projection_perceptual{suffix}'] = losses.perceptual_distance(
-      frozen, settings, reconstructions[k], images, masks
+      frozen, settings, reconstructions[k], images, masks, references
     ).mean()
   return terms
 
