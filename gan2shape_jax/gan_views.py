@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax import artefacts
@@ -44,25 +43,23 @@ def gan_frames(
       front, artefacts.relight_lights(factors.light, alpha=alpha)
     ),
   }
-  source = step2_projection.source(factors, instance, shared.frozen, settings)
+  images = np.concatenate(list(pictures.values()))
+  padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % _BATCH, axis=0)])
+  batches = padded.reshape(-1, _BATCH, *images.shape[1:])
   project = _projector(shared.networks, settings)
-  frames = {}
-  for name, images in pictures.items():
-    count = len(images)
-    padded = np.concatenate([images, np.repeat(images[-1:], -count % _BATCH, axis=0)])
-    batches = padded.reshape(-1, _BATCH, *images.shape[1:])
-    projected = [
-      project(params, jnp.asarray(batch), source, instance.latent, shared.frozen)
-      for batch in batches
-    ]
-    frames[name] = np.concatenate(projected)[:count]
-  return frames
+  projected = np.asarray(project(params, batches, factors, instance, shared.frozen))
+  ends = np.cumsum([len(images) for images in pictures.values()])
+  parts = np.split(projected.reshape(padded.shape)[: ends[-1]], ends[:-1])
+  return dict(zip(pictures, parts, strict=True))
 
 
 @functools.cache
 def _projector(networks, settings):
-  return jax.jit(
-    lambda params, images, source, latent, frozen: step2_projection.project(
-      params, networks, images, source, latent, frozen, settings
+  def project_all(params, batches, factors, instance, frozen):
+    source = step2_projection.source(factors, instance, frozen, settings)
+    project = lambda images: step2_projection.project(
+      params, networks, images, source, instance.latent, frozen, settings
     )[0]
-  )
+    return jax.lax.map(project, batches)
+
+  return jax.jit(project_all)
