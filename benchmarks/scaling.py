@@ -45,9 +45,7 @@ def collectives(text: str) -> list[str]:
 
 
 def _benchmark(options):
-  import jax
-
-  from benchmarks import measuring
+  from benchmarks import layout_steps, measuring
   from gan2shape_jax.assembly import assemble
   from gan2shape_jax.reconstruction import parallel, setup
 
@@ -55,35 +53,13 @@ def _benchmark(options):
   config.sampling.collect_iters = 1
   shared = assemble(config)
   instance = measuring.first_instance(config, shared.frozen)
-  flips = config.stages.first
   effort = measuring.Effort(rounds=options.rounds, seconds=options.seconds)
-
-  def step_of(built, place, key):
-    """Arguments and function of the measured step, and its program."""
-    count = place.pictures
-    params = place.stacked([jax.device_get(shared.params)] * count)
-    instances = place.stacked([instance] * count)
-    frozen = place.shared(shared.frozen)
-    state = built.fresh(params, options.step)
-    if options.step == 1:
-      scene = built.observe(params, instances, frozen, flip=flips.flip1)
-      return state, built.step1, (scene, instances, frozen), {}
-    keys = place.stacked([key] * count)
-    source = built.source(params, instances, frozen)
-    if options.step == 2:
-      return state, built.step2, (source, instances.latent, keys, frozen, 0), {}
-    batch = built.collect(params, source, instances.latent, keys, frozen, 0)
-    projections = jax.tree.map(lambda leaf: leaf[:, None], batch)
-    return state, built.step3, (instances, projections, frozen, 0), {'flip': flips.flip3}
 
   def row(name, place):
     print(f'{name} ...', file=sys.stderr, flush=True)
-    built = parallel.build(shared.networks, shared.settings, place)
-    state, step, rest, static = step_of(built, place, jax.random.key(0))
-    text = step.lower(state, *rest, **static).compile().as_text()
-    timing = measuring.measure(
-      measuring.stepping(lambda state: step(state, *rest, **static), state), effort
-    )
+    laid = layout_steps.LaidOut(shared, place, instance, config.stages.first)
+    text = laid.compiled_text(options.step)
+    timing = measuring.measure(laid.call(options.step), effort)
     return {
       'form': name,
       'pictures': place.pictures,

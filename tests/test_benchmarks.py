@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import measuring, roofline, scaling, steps
+from benchmarks import measuring, roofline, scaling, steps, throughput
 from configs import heads
 from gan2shape_jax import assembly
 from gan2shape_jax.models import stylegan2
@@ -74,6 +74,21 @@ def test_scaling(hasty_compiler, path, monkeypatch, capsys):
   assert [row['pictures'] for row in rows.values()] == [1, 2, 2, 1]
   assert rows['images on 1']['ratio'] == 1
   assert 'samples on 2' in capsys.readouterr().out
+
+
+def test_throughput(hasty_compiler, path, monkeypatch, capsys):
+  monkeypatch.setattr(throughput, 'assemble', tiny_assembly)
+  given = ['--instances', '1', '2', '--rounds=1', '--seconds=0']
+  report = throughput.main([f'--config={path}', *given])
+  assert [(row['instances'], row['form']) for row in report['rows']] == [
+    (1, 'loop'), (2, 'loop'), (2, 'vmap')
+  ]  # fmt: skip
+  first = report['rows'][0]
+  counts = report['iterations']
+  total = sum(first[f'step{step}_seconds'] * counts[step] for step in (1, 2, 3))
+  assert first['seconds_an_image'] == pytest.approx(total)
+  assert first['images_an_hour'] == pytest.approx(3600 / total)
+  assert 'images/h' in capsys.readouterr().out
 
 
 def test_roofline(hasty_compiler, path, monkeypatch, capsys):
