@@ -96,7 +96,7 @@ def draw_colouring(person: Person, random: np.random.Generator) -> Colouring:
     beard=bearded * random.uniform(0.35, 0.95),
     iris=_IRIS[random.choice(4, p=_IRIS_CHANCE)] * random.uniform(0.8, 1.2),
     clothes=random.uniform(0.05, 0.7) * random.uniform(0.6, 1, 3),
-    collar=random.uniform(5.0, 5.95),
+    collar=random.uniform(5.1, 5.85),
     noise=int(random.integers(2**32)),
   )
 

@@ -74,7 +74,6 @@ class HeadMaker:
     self._faces = all_faces(model)
     eyes = np.ones(len(self._faces) - len(model.faces), bool)
     self._head_faces = np.concatenate([model.head, eyes])
-    self._head_vertices = np.unique(model.faces[model.head])
 
   def draw(self, number: int) -> Drawn:
     """Draws what is random about a head, in a millisecond or two."""
@@ -104,7 +103,7 @@ class HeadMaker:
       DataError: embreex is not installed.
     """
     size, drawn = self.settings.size, self.draw(number)
-    vertices = place(shape_vertices(self._model, drawn.person), self._head_vertices)
+    vertices = place(shape_vertices(self._model, drawn.person), self._model.extent)
     colours = vertex_colours(self._model, drawn.colouring)
     surface = Surface(turn(vertices, drawn.scene.view), self._faces, colours)
     head = {'image': surface.image(size, drawn.scene.light, drawn.scene.background)}

@@ -45,7 +45,8 @@ class HeadModel(NamedTuple):
     eye_rows: int [2, e], the vertices that carry each eyeball (left, right); in no face.
     eye_faces: int32 [g, 3] of one eyeball, numbered from 0.
     eye_sphere: float64 [s, 3], its vertices as unit vectors, the front at (0, 0, -1).
-    head: bool [f], triangles of the head with the neck, the region of metrics.
+    head: bool [f], triangles of the head with the upper neck, the region of metrics.
+    extent: int [h], vertices whose box is the head's size.
     regions: name -> float32 [n] in [0, 1]: 'lips', 'ears', 'eyelids', 'mouth', 'tongue'.
   """
 
@@ -57,6 +58,7 @@ class HeadModel(NamedTuple):
   eye_faces: np.ndarray
   eye_sphere: np.ndarray
   head: np.ndarray
+  extent: np.ndarray
   regions: dict[str, np.ndarray]
 
 
@@ -106,7 +108,9 @@ def load_model(folder: pathlib.Path | None = None) -> HeadModel:
   regions['tongue'] = np.zeros(len(rows), np.float32)
   regions['tongue'][number[np.unique(mesh.faces[_TONGUE])]] = 1
   sphere, eye_faces = eyeball()
-  head = model_files.in_head(folder, texture.mean(1))
+  extent = np.unique(quads[model_files.in_head(folder, texture.mean(1))])
+  # A ring of faces more, and what is inside the mouth.
+  head = np.isin(quads, extent).any(1) | (regions['mouth'] + regions['tongue'])[quads].any(1)
   return HeadModel(
     template=mesh.vertices[rows],
     basis=_basis(targets, number, len(rows)),
@@ -116,6 +120,7 @@ def load_model(folder: pathlib.Path | None = None) -> HeadModel:
     eye_faces=eye_faces,
     eye_sphere=sphere,
     head=np.tile(head, 2),
+    extent=extent,
     regions=regions,
   )
 
