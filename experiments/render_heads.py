@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
   settings = head_rendering.Settings(
     _SIZE.value, _SEED.value, _VIEW_SCALE.value, _IMAGES_ONLY.value
   )
-  processes = _PROCESSES.value or len(os.sched_getaffinity(0))
+  processes = _PROCESSES.value or _cores()
   progress = Progress(_NUM.value, label='heads')
   first = []
 
@@ -80,6 +80,11 @@ def main(arguments: Sequence[str]) -> int:
   except KeyboardInterrupt:
     return _failed('interrupted: the same command goes on from there', code=130)
   return 0
+
+
+def _cores():
+  """How many cores this process may use."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def _failed(message, code=1):
