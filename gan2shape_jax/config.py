@@ -129,7 +129,7 @@ def get_default_config() -> ConfigDict:
   config.joint.turn_spread = (0.12, 0.3)  # of pitch and yaw of these turns, network units
 
   config.gan_training = ConfigDict()  # experiments/train_gan.py
-  config.gan_training.images = ''  # .npz with uint8 'images', a picture folder, or tfds:NAME
+  config.gan_training.images = ''  # .npz with uint8 'images' (or many), pictures, or tfds:NAME
   config.gan_training.images_shown = 88_000  # length of the training, may be changed on the way
   config.gan_training.devices = 0  # over which a batch is split; 0 = all
   config.gan_training.latent_size = 256

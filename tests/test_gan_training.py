@@ -111,6 +111,29 @@ def test_folders_are_read_like_archives(archive, tmp_path):
   of_folder.close()
 
 
+def test_shards_are_read_like_one_archive(archive, tmp_path):
+  folder, pictures = tmp_path / 'shards', real_images(10)
+  folder.mkdir()
+  for k, part in enumerate((pictures[:3], pictures[3:4], pictures[4:])):
+    np.savez(folder / f'x-{k:05d}-of-00003.npz', images=part)
+  whole = images.load_images(tiny_config(archive))
+  for place in (folder, folder / 'x-*.npz', folder / '*-of-00003.npz'):
+    loaded = images.load_images(tiny_config(place))
+    assert len(loaded) == len(whole) == 10
+    np.testing.assert_array_equal(loaded.batch([9, 3, 0, 4]), whole.batch([9, 3, 0, 4]))
+  assert len(images.load_images(tiny_config(folder / 'x-00002-of-00003.npz'))) == 6
+  np.savez(folder / '.partial-0-x-00001-of-00003.npz', images=pictures)
+  assert len(images.load_images(tiny_config(folder))) == 10
+  Image.fromarray(pictures[0]).save(folder / 'a.png')
+  with pytest.raises(DataError, match='it has both'):
+    images.load_images(tiny_config(folder))
+  (folder / 'x-00001-of-00003.npz').unlink()
+  with pytest.raises(DataError, match=r'x-00001-of-00003\.npz: not among the 2 archives'):
+    images.load_images(tiny_config(folder / 'x-*.npz'))
+  with pytest.raises(DataError, match='nothing matches'):
+    images.load_images(tiny_config(folder / 'y-*.npz'))
+
+
 def test_unfit_images_are_told_in_one_line(tmp_path):
   def refused(place, *words):
     with pytest.raises(DataError) as caught:
