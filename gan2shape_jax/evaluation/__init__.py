@@ -16,11 +16,11 @@ from gan2shape_jax.evaluation.depth import (
   scale_invariant_map,
 )
 from gan2shape_jax.evaluation.distribution import (
-  discriminator_means,
   frechet_distance,
   kernel_distance,
   precision_recall,
 )
+from gan2shape_jax.evaluation.image_features import discriminator_means, random_features
 from gan2shape_jax.evaluation.tables import format_table, summarize, write_metrics
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
   'mean_angle_deviation',
   'mean_squared_error',
   'precision_recall',
+  'random_features',
   'scale_invariant_depth_error',
   'scale_invariant_map',
   'summarize',

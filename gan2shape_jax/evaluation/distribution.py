@@ -1,52 +1,17 @@
 """How close two sets of images are as sets: FID, KID, precision and recall over features [n, d].
 
-The features are whatever one network makes of all images; figures of different networks do not
-compare. `discriminator_means` are those that need no download: the last residual block of the
-GAN's own discriminator, averaged over space. They were trained to tell these very images from
-generated ones, so they are no neutral judge of the generator they were trained against: use them
-to compare snapshots with one discriminator held fixed, never to compare with published FIDs.
+The features are whatever one network makes of all images (`evaluation.image_features`); figures of
+different networks do not compare, with published FIDs neither.
 
 Sources: Heusel et al., GANs Trained by a Two Time-Scale Update Rule, NeurIPS 2017 (FID); Binkowski
 et al., Demystifying MMD GANs, ICLR 2018 (KID); Kynkaanniemi et al., Improved Precision and Recall
 Metric, NeurIPS 2019.
 """
 
-import jax
 import numpy as np
 from scipy.spatial import distance
 
-from gan2shape_jax.models import discriminator as networks
-
 _ROWS = 512  # compared at once
-
-
-def discriminator_means(params: dict, images, *, batch: int = 16) -> np.ndarray:
-  """Features of images: the last residual block's output, averaged over space.
-
-  Args:
-    params: a discriminator, held fixed over all that is compared.
-    images: [n, H, W, 3] in [-1, 1].
-    batch: how many are computed at once; features do not depend on it.
-
-  Returns:
-    [n, channels] float64.
-  """
-  images = np.asarray(images, np.float32)
-  if len(images) == 0:
-    raise ValueError('no images: expected at least one')
-  features = []
-  for start in range(0, len(images), batch):
-    part = images[start : start + batch]
-    # The last batch is filled up: one shape, one program.
-    full = np.concatenate([part, np.repeat(part[-1:], batch - len(part), 0)])
-    features.append(np.asarray(_means(params, full))[: len(part)])
-  return np.concatenate(features).astype(np.float64)
-
-
-@jax.jit
-def _means(params, images):
-  count = networks.num_features(params) - 1  # the final convolution's depend on the batch
-  return networks.discriminator_features(params, images, count=count)[-1].mean((1, 2))
 
 
 def frechet_distance(first, second) -> float:

@@ -57,17 +57,18 @@ def write_metrics(path: str | os.PathLike, rows: Sequence[Mapping]):
     raise
 
 
-def format_table(rows: Sequence[Mapping]) -> str:
-  """Rows as an aligned table for a terminal, with mean and deviation where there are several.
+def format_table(rows: Sequence[Mapping], *, summary: bool = True) -> str:
+  """Rows as an aligned table for a terminal.
 
   Args:
     rows: dicts with 'name' and numbers.
+    summary: whether mean and deviation follow where there are several.
 
   Returns:
     Lines joined by newlines, without one at the end.
   """
   columns = _columns(rows)
-  body = [*rows, *(summarize(rows) if len(rows) > 1 else [])]
+  body = [*rows, *(summarize(rows) if summary and len(rows) > 1 else [])]
   cells = [columns, *([_cell(row.get(column, '')) for column in columns] for row in body)]
   widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
   lines = []
