@@ -178,9 +178,10 @@ def get_default_config() -> ConfigDict:
 
   config.parallel = ConfigDict()  # docs/devices.md
   config.parallel.devices = 0  # of this process; 0 = all
+  config.parallel.cpu_devices = 0  # that a processor is divided into; 0 = one a core, at most 4
   config.parallel.split = 'images'  # every device has its own pictures; samples: all have the same
   config.parallel.instances_per_device = 1  # pictures fitted side by side on a device
-  config.parallel.form = 'auto'  # of those: vmap, loop; auto = loop on CPUs
+  config.parallel.form = 'vmap'  # of those: vmap, or loop (less memory; slow on CPUs)
 
   config.results = ConfigDict()
   config.results.sheets = True  # without sheets, videos and mesh only arrays and metrics

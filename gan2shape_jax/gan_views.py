@@ -46,20 +46,23 @@ def gan_frames(
   images = np.concatenate(list(pictures.values()))
   padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % _BATCH, axis=0)])
   batches = padded.reshape(-1, _BATCH, *images.shape[1:])
-  project = _projector(shared.networks, settings)
-  projected = np.asarray(project(params, batches, factors, instance, shared.frozen))
+  source, project = _projector(shared.networks, settings)
+  origin = source(factors, instance, shared.frozen)
+  # Not a loop within one program: on CPUs XLA runs such bodies many times slower.
+  projected = [project(params, batch, origin, instance.latent, shared.frozen) for batch in batches]
   ends = np.cumsum([len(images) for images in pictures.values()])
-  parts = np.split(projected.reshape(padded.shape)[: ends[-1]], ends[:-1])
+  parts = np.split(np.concatenate(projected)[: ends[-1]], ends[:-1])
   return dict(zip(pictures, parts, strict=True))
 
 
 @functools.cache
 def _projector(networks, settings):
-  def project_all(params, batches, factors, instance, frozen):
-    source = step2_projection.source(factors, instance, frozen, settings)
-    project = lambda images: step2_projection.project(
-      params, networks, images, source, instance.latent, frozen, settings
-    )[0]
-    return jax.lax.map(project, batches)
+  """The programs that prepare the picture and that project a batch."""
 
-  return jax.jit(project_all)
+  def source(factors, instance, frozen):
+    return step2_projection.source(factors, instance, frozen, settings)
+
+  def project(params, images, origin, latent, frozen):
+    return step2_projection.project(params, networks, images, origin, latent, frozen, settings)[0]
+
+  return jax.jit(source), jax.jit(project)

@@ -27,7 +27,7 @@ _CHOICES = {
   'prior.shape': ('ellipsoid', 'dome', 'flat', 'asymmetric'),
   'inversion.space': ('w', 'w+'),
   'parallel.split': ('images', 'samples'),
-  'parallel.form': ('auto', 'vmap', 'loop'),
+  'parallel.form': ('vmap', 'loop'),
 }
 _AT_LEAST_ONE = (
   'networks.bottleneck',
@@ -47,6 +47,7 @@ _NOT_NEGATIVE = (
   'gan.origin_size',
   'networks.width',
   'networks.group_norm_base',
+  'parallel.cpu_devices',
   'parallel.devices',
   'prior.iterations',
   *(f'stages.{stage}.step{step}' for stage in ('first', 'later') for step in (1, 2, 3)),
