@@ -6,7 +6,8 @@ What differs is the modulated convolution. Ours scales what goes into and comes 
 that all samples share, and splits upsampling in phases. The others: the shared convolution with
 upsampling in its plain form (zeros put in between, then blurred); a kernel for every sample under
 `vmap`; the same as one grouped convolution with plain upsampling, which is how the method's authors
-do it; and plain PyTorch where it is installed (`benchmarks/torch_gan.py`). All take the same
+do it; and plain PyTorch where it is installed (`benchmarks/torch_gan.py`). flaxmodels 0.1.3 is not
+among them: it does not run on jax 0.10 (`jnp.reshape` has lost an argument). All take the same
 weights, latents and noise, and take turns in each round. 'and backward' is the gradient of the mean
 square to the latents of each layer. Differences are the largest, against ours' largest value.
 """
