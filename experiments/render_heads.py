@@ -58,11 +58,14 @@ def main(arguments: Sequence[str]) -> int:
   )
   processes = _PROCESSES.value or _cores()
   progress = Progress(_NUM.value, label='heads')
-  first = []
+  begin, first, last = 0.0, 0, -1
 
   def tell(done):
-    first[:] = first or [(time.monotonic(), done)]
-    seconds, made = time.monotonic() - first[0][0], done - first[0][1]
+    nonlocal begin, first, last
+    if done != last + 1:  # heads that were there already take no time
+      begin, first = time.monotonic(), done
+    last = done
+    seconds, made = time.monotonic() - begin, done - first
     rate = f', {made / seconds:.1f} a second' if made and seconds > 0 else ''
     progress.show(f'{done}/{_NUM.value}{rate}')
 

@@ -9,7 +9,6 @@ Metric, NeurIPS 2019.
 """
 
 import numpy as np
-from scipy.spatial import distance
 
 _ROWS = 512  # compared at once
 
@@ -94,15 +93,20 @@ def _within(points, references, neighbours):
   """The share of points that lie within any reference's radius."""
   radii = np.concatenate(
     [  # the nearest is the sample itself
-      np.partition(distance.cdist(references[k : k + _ROWS], references), neighbours)[:, neighbours]
+      np.partition(_squares(references[k : k + _ROWS], references), neighbours)[:, neighbours]
       for k in range(0, len(references), _ROWS)
     ]
   )
   hits = [
-    (distance.cdist(points[k : k + _ROWS], references) <= radii[None]).any(1)
+    (_squares(points[k : k + _ROWS], references) <= radii[None]).any(1)
     for k in range(0, len(points), _ROWS)
   ]
   return float(np.concatenate(hits).mean())
+
+
+def _squares(x, y):
+  """Squared distances [n, m], by a product of matrices: many times faster than pair by pair."""
+  return np.square(x).sum(1)[:, None] + np.square(y).sum(1)[None] - 2 * (x @ y.T)
 
 
 def _checked(first, second, *, least):
