@@ -51,7 +51,8 @@ class Samples(Sequence):
     self._config, self._seeds = config, tuple(seeds)
     self.size = config.image_size
     self.names = [sample_name(seed) for seed in self._seeds]
-    self._kept: dict[int, Drawn] = {}
+    # The last batches alone are kept, so that lists of any length fit into memory.
+    self._block = functools.lru_cache(maxsize=_KEPT)(self._draw_block)
 
   def __len__(self):
     return len(self._seeds)
@@ -72,16 +73,10 @@ class Samples(Sequence):
       path=pathlib.Path(f'sample {self.names[index]}'),
     )
 
-  def _block(self, block):
-    """A batch of samples; the last ones are kept, so that lists of any length fit into memory."""
-    if block not in self._kept:
-      if len(self._kept) == _KEPT:
-        self._kept.pop(next(iter(self._kept)))
-      seeds = self._seeds[block * _BATCH : (block + 1) * _BATCH]
-      frozen, settings = self._generator
-      spread = self._config.data.spread
-      self._kept[block] = draw_samples(frozen, settings, self.size, seeds, spread=spread)
-    return self._kept[block]
+  def _draw_block(self, block):
+    seeds = self._seeds[block * _BATCH : (block + 1) * _BATCH]
+    frozen, settings = self._generator
+    return draw_samples(frozen, settings, self.size, seeds, spread=self._config.data.spread)
 
   @functools.cached_property
   def _generator(self):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -113,7 +114,7 @@ def path_lengths(generator: dict, count: int, *, batch: int = 16) -> np.ndarray:
     of_latents, of_directions = jax.random.split(key)
     z = jax.random.normal(of_latents, (batch, stylegan2.latent_size(generator)))
     w = stylegan2.mapping(generator, z)
-    w = jax.numpy.broadcast_to(w[:, None], (batch, layers, w.shape[1]))
+    w = jnp.broadcast_to(w[:, None], (batch, layers, w.shape[1]))
     synthesize = lambda latents: stylegan2.synthesize(generator, latents)
     return losses.path_lengths(synthesize, w, jax.random.normal(of_directions, shape))
 
