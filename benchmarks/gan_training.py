@@ -4,9 +4,10 @@
 
 Ours and PyTorch's (`benchmarks/torch_gan.py`, the same networks, batch and losses, checked equal in
 tests/test_gan_updates.py) are timed in turns in one run, so that what else the machine does falls
-on both; medians over the rounds. Without PyTorch only ours are timed. A mixture of the four as a
-training has them ('training') ends the table. Measure on a machine that does nothing else: the load
-average is printed.
+on both; medians over the rounds. Ours take as many devices as a training takes by default, into
+which a processor is divided, and one alone. Without PyTorch only ours are timed. A mixture of the
+four as a training has them ('training') ends the table. Measure on a machine that does nothing
+else: the load average is printed.
 """
 
 import functools
@@ -22,7 +23,7 @@ import jax
 import numpy as np
 
 from benchmarks import measuring
-from gan2shape_jax import gan_training
+from gan2shape_jax import gan_training, processor
 from gan2shape_jax.reconstruction.parallel import data_mesh
 from gan2shape_jax.weights.files import flatten
 
@@ -30,17 +31,20 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 KINDS = gan_training.Updates._fields
 
 
-def our_calls(settings: gan_training.GanSettings, images: np.ndarray) -> dict[str, Callable]:
+def our_calls(
+  settings: gan_training.GanSettings, images: np.ndarray, devices: int = 1
+) -> dict[str, Callable]:
   """Functions without arguments that run one update each, going on from the last one's state.
 
   Args:
     settings: of the training.
     images: uint8 [batch, H, W, 3].
+    devices: over which the batch is split.
 
   Returns:
     name -> function.
   """
-  mesh = data_mesh(jax.devices()[:1])
+  mesh = data_mesh(jax.devices()[:devices])
   programs = gan_training.build(settings, mesh)
   held = [gan_training.place_state(gan_training.initial_state(settings), mesh)]
 
@@ -165,18 +169,16 @@ def benchmark(settings: gan_training.GanSettings, rounds: int, seconds: float) -
   load = os.getloadavg()[0]
   size, batch = settings.image_size, settings.batch_size
   images = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
-  ours, theirs = our_calls(settings, images), torch_calls(settings, images)
-  calls = {('jax', name): call for name, call in ours.items()}
-  calls |= {('torch', name): call for name, call in theirs.items()}
-  ordered = {
-    (side, name): calls[side, name]
-    for name in KINDS
-    for side in ('jax', 'torch')
-    if (side, name) in calls
-  }
-  taken = measure(ordered, rounds, seconds)
+  devices = gan_training.most_devices(settings, jax.local_device_count())
+  ours, theirs = our_calls(settings, images, devices), torch_calls(settings, images)
+  calls = {'jax': ours} | ({'torch': theirs} if theirs else {})
+  if devices > 1:
+    calls['one device'] = our_calls(settings, images)
+  taken = measure(
+    {(side, name): own[name] for name in KINDS for side, own in calls.items()}, rounds, seconds
+  )
   sides = {}
-  for side in ('jax', 'torch') if theirs else ('jax',):
+  for side in calls:
     own = {name: taken[side, name] for name in KINDS}
     own['training'] = mean_iteration(own, settings)
     sides[side] = own
@@ -191,6 +193,7 @@ def benchmark(settings: gan_training.GanSettings, rounds: int, seconds: float) -
     'setting': {
       'image_size': size,
       'batch_size': batch,
+      'devices': devices,
       'widths': list(settings.widths),
       'path_batch': settings.path_batch,
       'augment': list(settings.augment),
@@ -214,14 +217,15 @@ def format_report(report: dict) -> str:
   lines = [
     *measuring.heading(report),
     f'{setting["image_size"]} px, batch {setting["batch_size"]}, widths {setting["widths"]}, '
-    f'{setting["dtype"]}, augmentation: {", ".join(setting["augment"]) or "none"}',
+    f'{setting["dtype"]}, augmentation: {", ".join(setting["augment"]) or "none"}; '
+    f'{setting["devices"]} device(s)',
     '',
-    f'{"images a second":24}' + ''.join(f'{side:>10}' for side in report['seconds']),
+    f'{"images a second":24}' + ''.join(f'{side:>12}' for side in report['seconds']),
   ]
   for name in report['seconds']['jax']:
     row = f'{name:24}'
     for side in report['seconds']:
-      row += f'{report["images_a_second"][side][name]:10.2f}'
+      row += f'{report["images_a_second"][side][name]:12.2f}'
     if 'times_as_fast' in report:
       row += f'   {report["times_as_fast"][name]:.2f} times as fast'
     lines.append(row)
@@ -242,6 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
   parser = measuring.parser(__doc__, config='configs/train_heads.py', seconds=4.0)
   options = parser.parse_args(arguments)
   settings = gan_training.settings_from_config(measuring.load_config(options.config))
+  processor.divide(gan_training.most_devices(settings, processor.device_count()))
   report = benchmark(settings, options.rounds, options.seconds)
   return measuring.show(report, format_report(report), options.json)
 

@@ -1,15 +1,13 @@
 """Reconstructs a collection of pictures into a folder: resumable, in groups over the devices."""
 
 import contextlib
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-import jax
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, data, evaluation, hosts, sources
+from gan2shape_jax import artefacts, data, evaluation, hosts, processor, sources
 from gan2shape_jax.artefacts.events import Events
 from gan2shape_jax.assembly import assemble
 from gan2shape_jax.checkpoints import Checkpoints
@@ -25,8 +23,6 @@ from gan2shape_jax.traces import Traces
 from gan2shape_jax.workdir import FitError, check_workdir, read_json
 
 _DONE = 'timing.json'  # written last of all: the picture is done
-_CPU_DEVICES = 4  # at most, unless more are asked for: each needs memory
-_FLAG = '--xla_force_host_platform_device_count'
 
 
 def reconstruct_all(
@@ -56,7 +52,9 @@ def reconstruct_all(
   setup.check_config(config)
   check_category(config)
   pictures = sources.load_pictures(config)
-  divide_processor(config, len(pictures))
+  if config.parallel.split == 'images':
+    count = processor.device_count(config.parallel.cpu_devices)
+    processor.divide(min(count, len(pictures)))
   mine = hosts.share(len(pictures))
   waiting = [number for number in mine if not _is_done(workdir / pictures.names[number])]
   failures = _Failures(config)
@@ -94,24 +92,6 @@ def reconstruct_all(
   if not rows:
     raise data.DataError(f'{config.data.images}: no picture could be reconstructed')
   return rows
-
-
-def divide_processor(config: ConfigDict, pictures: int) -> None:
-  """Makes several devices of the processor, for several pictures: they fill its cores better.
-
-  Does nothing where JAX has its devices already, or where they were given by JAX's own settings.
-
-  Args:
-    config: `parallel.cpu_devices`.
-    pictures: how many there are to reconstruct.
-  """
-  cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-  count = config.parallel.cpu_devices or min(cores or 1, _CPU_DEVICES)
-  given = jax.config.jax_num_cpu_devices > 0 or _FLAG in os.environ.get('XLA_FLAGS', '')
-  if given or min(count, pictures) < 2 or config.parallel.split != 'images':
-    return
-  with contextlib.suppress(RuntimeError):  # too late: JAX has its devices
-    jax.config.update('jax_num_cpu_devices', min(count, pictures))
 
 
 def make_run_layout(config: ConfigDict, pictures: int) -> Layout:

@@ -132,6 +132,7 @@ def get_default_config() -> ConfigDict:
   config.gan_training.images = ''  # .npz with uint8 'images' (or many), pictures, or tfds:NAME
   config.gan_training.images_shown = 88_000  # length of the training, may be changed on the way
   config.gan_training.devices = 0  # over which a batch is split; 0 = all
+  config.gan_training.cpu_devices = 0  # that a processor is divided into; 0 = one a core, at most 4
   config.gan_training.latent_size = 256
   config.gan_training.mapping_layers = 8
   config.gan_training.widths = (128, 128, 96, 48, 24)  # channels from 4 px up to image_size

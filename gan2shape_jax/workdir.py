@@ -10,7 +10,15 @@ from gan2shape_jax import artefacts
 from gan2shape_jax.artefacts import files
 
 # Settings that may change between runs into one folder.
-_FREE = ('checkpoint.', 'data.num ', 'gan_training.images_shown ', 'parallel.', 'profile ')
+_FREE = (
+  'checkpoint.',
+  'data.num ',
+  'gan_training.cpu_devices ',
+  'gan_training.devices ',
+  'gan_training.images_shown ',
+  'parallel.',
+  'profile ',
+)
 
 
 class FitError(RuntimeError):

@@ -13,7 +13,12 @@ from configs import train_heads
 from gan2shape_jax import gan_training
 from gan2shape_jax.data import DataError, embedded_path
 from gan2shape_jax.gan_training import images, outputs, parameters, pipeline, sampling
-from gan2shape_jax.gan_training.settings import AUGMENTATIONS, check_devices, settings_from_config
+from gan2shape_jax.gan_training.settings import (
+  AUGMENTATIONS,
+  check_devices,
+  most_devices,
+  settings_from_config,
+)
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.reconstruction.setup import SettingsError
 from gan2shape_jax.weights import load_safetensors, load_stylegan2, read_stylegan2
@@ -202,6 +207,14 @@ def test_batches_must_divide_among_devices():
   shrunk = dataclasses.replace(SETTINGS, path_batch_shrink=8)
   with pytest.raises(SettingsError, match='path_batch_shrink=8'):
     check_devices(shrunk, 4)
+  for settings in (SETTINGS, shrunk, dataclasses.replace(SETTINGS, batch_size=48)):
+    for limit in range(1, 5):
+      taken = most_devices(settings, limit)
+      assert taken <= limit
+      check_devices(settings, taken)
+      for more in range(taken + 1, limit + 1):
+        with pytest.raises(SettingsError):
+          check_devices(settings, more)
 
 
 def test_settings_are_the_configurations():

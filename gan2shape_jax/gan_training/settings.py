@@ -98,6 +98,12 @@ def check_devices(settings: GanSettings, devices: int):
     )
 
 
+def most_devices(settings: GanSettings, limit: int) -> int:
+  """The largest number of devices, up to a limit, that `check_devices` lets pass."""
+  fits = lambda n: settings.batch_size % (settings.group * n) == 0 == settings.path_batch % n
+  return max(n for n in range(1, limit + 1) if n == 1 or fits(n))
+
+
 def _check(settings, own):
   def expect(name, true, wanted):
     value = own[name] if name in own else getattr(settings, name)
@@ -126,6 +132,7 @@ def _check(settings, own):
   expect('batch_size', batch % settings.group == 0, f'up to {GROUP}, or a multiple of {GROUP}')
   for name in ('learning_rate', 'ema_half_life', 'augment_images'):
     expect(name, getattr(settings, name) > 0, 'more than 0')
+  expect('cpu_devices', own.cpu_devices >= 0, 'at least 0')
   for name in ('r1_weight', 'path_weight', 'ema_ramp_up'):
     expect(name, getattr(settings, name) >= 0, 'at least 0')
   for name in ('style_mixing', 'augment_start', 'path_decay'):

@@ -14,14 +14,19 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts
+from gan2shape_jax import artefacts, processor
 from gan2shape_jax.artefacts import pictures
 from gan2shape_jax.artefacts.events import Events
 from gan2shape_jax.checkpoints import Checkpoints
 from gan2shape_jax.gan_training import outputs, updates
 from gan2shape_jax.gan_training.images import TrainingImages, load_images
 from gan2shape_jax.gan_training.pipeline import Batches
-from gan2shape_jax.gan_training.settings import GanSettings, check_devices, settings_from_config
+from gan2shape_jax.gan_training.settings import (
+  GanSettings,
+  check_devices,
+  most_devices,
+  settings_from_config,
+)
 from gan2shape_jax.gan_training.state import TrainState, initial_state
 from gan2shape_jax.progress import Progress
 from gan2shape_jax.reconstruction.parallel import data_mesh
@@ -52,6 +57,7 @@ def train(config: ConfigDict, workdir, *, stop: Callable[[], bool] = lambda: Fal
   for name in _EVERY:
     if own[name] < 1:
       raise SettingsError(f'gan_training.{name}={own[name]!r}: expected at least 1')
+  processor.divide(own.cpu_devices or most_devices(settings, processor.device_count()))
   devices = chosen_devices('gan_training.devices', own.devices)
   check_devices(settings, len(devices))
   images = load_images(config)
