@@ -65,6 +65,16 @@ def test_a_stopped_training_goes_on_to_the_same_gan(archive, tmp_path):
     gan_training.train(config, tmp_path / 'whole')
 
 
+def test_a_stopped_training_can_be_told_to_end_there(archive, tmp_path):
+  config = tiny_config(archive)
+  with pytest.raises(Preempted, match='after 16 images'):
+    gan_training.train(config, tmp_path / 'run', stop=lambda: True)
+  config.gan_training.images_shown = SETTINGS.batch_size
+  path = gan_training.train(config, tmp_path / 'run')
+  assert path.name == '00000016.safetensors'
+  load_stylegan2(path)
+
+
 def test_snapshots_are_read_as_any_gan(tmp_path):
   state = gan_training.initial_state(SETTINGS)
   path = tmp_path / 'gan.safetensors'

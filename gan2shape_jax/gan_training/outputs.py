@@ -51,7 +51,7 @@ def write_snapshot(path: pathlib.Path, state: TrainState, settings: GanSettings,
   """Writes what `gan.weights` reads: the averaged generator, the discriminator, the mean latent.
 
   Args:
-    path: a .safetensors file.
+    path: a .safetensors file; its folder is made.
     state: of the training.
     settings: of the training; the seed goes into the file.
     shown: images shown so far.
@@ -59,6 +59,7 @@ def write_snapshot(path: pathlib.Path, state: TrainState, settings: GanSettings,
   Raises:
     WeightsError: the file cannot be written.
   """
+  path.parent.mkdir(parents=True, exist_ok=True)
   generator = _plain(state.average)
   numpy = functools.partial(jax.tree.map, np.asarray)
   content = {

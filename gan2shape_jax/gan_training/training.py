@@ -118,13 +118,14 @@ def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices,
         pictures.write_png(workdir / 'samples' / f'{shown:08d}.png', sheet)
       if due(own.snapshot_every) or done == total:
         path = _snapshot_path(workdir, shown)
-        path.parent.mkdir(parents=True, exist_ok=True)
         outputs.write_snapshot(path, _one_copy(state), settings, shown)
       if ends or due(own.checkpoint_every):
         checkpoints.save(done, {'state': jax.tree.leaves(state)})
       if ends and done < total:
         raise Preempted(f'{workdir}: stopped by SIGTERM after {shown} images; saved')
   progress.close()
+  if not path.exists():  # the training was told to end where it had been broken off
+    outputs.write_snapshot(path, _one_copy(state), settings, done * settings.batch_size)
   return path
 
 
