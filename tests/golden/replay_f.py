@@ -83,17 +83,21 @@ def replay_step1(fixture, report):
     'light': [(1, 4)],
   }
 
-  def loss(trained, settings):
+  @jax.jit
+  def evaluate(trained, instance, frozen, lam_smooth):
+    settings = dataclasses.replace(settings_of(scene), lam_smooth=lam_smooth)
+    loss_of = lambda t: loss(t, instance, frozen, settings)
+    return jax.grad(loss_of, has_aux=True)(trained)
+
+  def loss(trained, instance, frozen, settings):
     seen = step1_prior.observe(networks, trained, instance, frozen, settings, flip=flip)
     albedo = networks.albedo(trained['albedo'], instance.image[None])[0]
     terms, images = step1_prior.picture_terms(albedo, seen, instance, frozen, settings)
     return terms['total'], (terms, images, seen, albedo)
 
-  trained = with_taps(params, shapes)
-  for prefix, changes in (('', {}), ('nosmooth_', {'lam_smooth': 0.0})):
-    settings = dataclasses.replace(settings_of(scene), **changes)
-    grad = jax.jit(jax.grad(lambda t, s=settings: loss(t, s), has_aux=True))
-    grads, (terms, images, seen, albedo) = grad(trained)
+  trained, settings = with_taps(params, shapes), settings_of(scene)
+  for prefix, smooth in (('', settings.lam_smooth), ('nosmooth_', 0.0)):
+    grads, (terms, images, seen, albedo) = evaluate(trained, instance, frozen, smooth)
     check_gradients(report, fixture, grads, keys, prefix)
     if not prefix:
       for ours, name in NAMES.items():
@@ -135,19 +139,20 @@ def replay_step2(fixture, report):
   count = images.shape[0]
 
   @jax.jit
-  def evaluate(trained):
+  def evaluate(trained, images, masks, origin, latent, frozen):
     terms = lambda t: step2_projection.loss(
-      t, networks, images, masks, origin, instance.latent, frozen, settings
+      t, networks, images, masks, origin, latent, frozen, settings
     )
     projected, _ = step2_projection.project(
-      trained, networks, images, origin, instance.latent, frozen, settings
+      trained, networks, images, origin, latent, frozen, settings
     )
     grads, terms = jax.grad(terms, has_aux=True)(trained)
     return grads, terms, projected
 
   width = instance.latent.shape[-1]
   batch = count + 1 if settings.relative_encoding else count
-  grads, terms, projected = evaluate(with_taps(params, {'encoder': [(batch, width)]}))
+  trained = with_taps(params, {'encoder': [(batch, width)]})
+  grads, terms, projected = evaluate(trained, images, masks, origin, instance.latent, frozen)
   for ours, name in (
     ('l1', 'loss_l1'),
     ('features', 'loss_rec'),
@@ -203,13 +208,16 @@ def replay_step3(fixture, report):
     'view': [(1, 6), (count, 6)],
     'light': [(1, 4), (count, 4)],
   }
+
+  @jax.jit
+  def evaluate(trained, instance, samples, frozen, lam_smooth):
+    settings = dataclasses.replace(settings_of(scene), lam_smooth=lam_smooth)
+    loss = lambda t: step3_shape.loss(t, networks, instance, samples, frozen, settings, flip=flip)
+    return jax.grad(loss, has_aux=True)(trained)
+
   trained = with_taps(params, shapes)
-  for prefix, changes in (('', {}), ('nosmooth_', {'lam_smooth': 0.0})):
-    settings = dataclasses.replace(settings_of(scene), **changes)
-    loss = lambda t, s=settings: step3_shape.loss(
-      t, networks, instance, samples, frozen, s, flip=flip
-    )
-    grads, terms = jax.jit(jax.grad(loss, has_aux=True))(trained)
+  for prefix, smooth in (('', settings_of(scene).lam_smooth), ('nosmooth_', 0.0)):
+    grads, terms = evaluate(trained, instance, samples, frozen, smooth)
     check_gradients(report, fixture, grads, keys, prefix)
     if not prefix:
       report.check('loss_total', terms['total'], fixture['loss_total'], 1e-4)
