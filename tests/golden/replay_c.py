@@ -5,6 +5,8 @@ c_textures_*) are not replayed: there the corner colours of every triangle are s
 package does not reproduce. All colours come from sampling the canonical texture.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,8 +51,8 @@ def replay_camera(fixture, report):
     report.check(f'rot_mat_from_{name}', matrices, fixture[f'rot_mat_from_{name}'], 1e-5)
   points = jax.vmap(lambda d: renderer.unproject(d, camera))(depth)
   report.check('grid_3d', points, fixture['grid_3d'], 1e-5)
-  move = jax.vmap(lambda p, v: renderer.move_points(p, v, camera))
-  back = jax.vmap(lambda p, v: renderer.move_points_back(p, v, camera))
+  move = jax.jit(jax.vmap(lambda p, v: renderer.move_points(p, v, camera)))
+  back = jax.jit(jax.vmap(lambda p, v: renderer.move_points_back(p, v, camera)))
   report.check('warped_3d', move(points, view), fixture['warped_3d'], 1e-5)
   report.check('inv_warped_3d', back(points, view), fixture['inv_warped_3d'], 1e-5)
 
@@ -61,15 +63,15 @@ def replay_camera(fixture, report):
     ('warped_2d', renderer.forward_grid),
     ('inv_warped_2d', renderer.inverse_grid),
   ):
-    report.check(name, grids(function)(depth, view), fixture[name], 1e-5)
+    report.check(name, jax.jit(grids(function))(depth, view), fixture[name], 1e-5)
     scalar = lambda d, v, f=function: jnp.sum(grids(f)(d, v) * fixture['r_2d'])
-    grad_depth, grad_view = jax.grad(scalar, (0, 1))(depth, view)
+    grad_depth, grad_view = jax.jit(jax.grad(scalar, (0, 1)))(depth, view)
     report.check(f'grad_depth_of_{name}', grad_depth, fixture[f'grad_depth_of_{name}'], 1e-5)
     report.check(f'grad_view_of_{name}', grad_view, fixture[f'grad_view_of_{name}'], 1e-5)
 
-  normals = jax.vmap(lambda d: renderer.normals_from_depth(d, camera))
+  normals = jax.jit(jax.vmap(lambda d: renderer.normals_from_depth(d, camera)))
   report.check('normal', normals(depth), fixture['normal'], 1e-5)
-  grad = jax.grad(lambda d: jnp.sum(normals(d) * fixture['r_normal']))(depth)
+  grad = jax.jit(jax.grad(lambda d: jnp.sum(normals(d) * fixture['r_normal'])))(depth)
   report.check('grad_depth_of_normal', grad, fixture['grad_depth_of_normal'], 1e-5)
 
 
@@ -140,19 +142,15 @@ def replay_sample(fixture, report):
   report.check('grad_texture', grad_texture, channels_last(fixture['grad_texture']), 5e-3)
 
 
+@jax.jit
+@functools.partial(jax.vmap, in_axes=(0, None, 0))
 def see_textures(texture, depth, view):
-  """The canonical texture [count, size, size, channels] and its visibility in each view [6]."""
+  """The canonical texture [count, size, size, channels] in each view [6], and the grid it is at."""
   camera = renderer.Camera()
   dense = PUBLISHED | {'steps': 2048}  # single pixels at silhouettes are compared
-
-  @jax.jit
-  @jax.vmap
-  def see(texture, view):
-    seen, _ = renderer.depth_in_view(depth, view, camera, **dense)
-    grid = renderer.inverse_grid(seen, view, camera)
-    return renderer.sample_bilinear(texture, grid), grid
-
-  return see(jnp.asarray(texture), jnp.asarray(view, jnp.float32))
+  seen, _ = renderer.depth_in_view(depth, view, camera, **dense)
+  grid = renderer.inverse_grid(seen, view, camera)
+  return renderer.sample_bilinear(texture, grid), grid
 
 
 def check_image(report, name, ours, reference):
@@ -165,7 +163,7 @@ def check_image(report, name, ours, reference):
 def replay_given_view(fixture, report):
   texture = channels_last(fixture['image'])
   depth = jnp.asarray(fixture['depth'][0])
-  image, grid = see_textures(texture, depth, fixture['view'])
+  image, grid = see_textures(texture, depth, jnp.asarray(fixture['view'], jnp.float32))
   check_image(report, 'grid_sample_image', image, channels_last(fixture['grid_sample_image']))
   mask = jnp.asarray(channels_last(fixture['mask'])[0, :, :, :1])
   seen = jax.vmap(lambda g: renderer.sample_nearest(mask, g))(grid)
@@ -198,6 +196,6 @@ def replay_rotate(fixture, report):
     series = []
     for yaws in splits:
       view = turned_views(name, fixture.arrays, yaws, count - yaws)
-      image, _ = see_textures(of_view(texture, count), depth, view)
+      image, _ = see_textures(of_view(texture, count), depth, jnp.asarray(view, jnp.float32))
       series.append(np.asarray(image))
     check_image(report, name, min(series, key=lambda s: np.abs(s - reference).mean()), reference)

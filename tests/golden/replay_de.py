@@ -17,14 +17,19 @@ from tests.golden.scene import PUBLISHED, channels_last, checkpoint, prior_of
 def replay_discriminator_loss(fixture, report):
   resolution = int(fixture.path.stem.rsplit('_', 1)[1])
   _, discriminator = checkpoint(fixture, resolution)
-  features = lambda x: discriminator_features(discriminator, x, count=4)
+  features = jax.jit(lambda x: discriminator_features(discriminator, x, count=4))
+
+  @jax.jit
+  @jax.value_and_grad
+  def evaluate(fake, real, mask):
+    return discriminator_feature_loss(features(fake), real, mask)
+
   sizes = sorted({int(n.rsplit('_', 1)[1]) for n in fixture.arrays if n.startswith('fake_')})
   for size in sizes:
     real = features(channels_last(fixture[f'real_{size}']))
     for kind in ('mask', 'soft_mask', 'nomask'):
       mask = None if kind == 'nomask' else channels_last(fixture[f'{kind}_{size}'])
-      loss = lambda x, m=mask, r=real: discriminator_feature_loss(features(x), r, m)
-      value, grad = jax.value_and_grad(loss)(channels_last(fixture[f'fake_{size}']))
+      value, grad = evaluate(channels_last(fixture[f'fake_{size}']), real, mask)
       report.check(f'loss_{kind}_{size}', value, fixture[f'loss_{kind}_{size}'], 1e-5)
       name = f'grad_fake_{kind}_{size}'
       if name in fixture:
@@ -92,9 +97,8 @@ def replay_pseudo_images(fixture, report):
     )
     scales = np.median((views / np.asarray(drawn))[:, 1])  # the file does not name view_scale
     report.check(f'view_samples{suffix}', drawn.at[:, 1].multiply(scales), views, 1e-5)
-    images, masks = jax.vmap(lambda d, s=settings: step2_projection.pseudo_sample(origin, d, s))(
-      draws
-    )
+    sample = jax.jit(jax.vmap(lambda d, s=settings: step2_projection.pseudo_sample(origin, d, s)))
+    images, masks = sample(draws)
     reference = channels_last(fixture[f'pseudo_mask{suffix}'])
     report.check(f'pseudo_im{suffix}', images, channels_last(fixture[f'pseudo_im{suffix}']), 5e-4)
     report.check_fraction(

@@ -132,7 +132,8 @@ def replay_step2(fixture, report):
     origin_size=int(fixture['origin_size']),
   )
   size = instance.image.shape[0]
-  own = step2_projection.gan_images(instance.latent[None], frozen, settings, size)
+  draw = jax.jit(lambda w, frozen: step2_projection.gan_images(w, frozen, settings, size))
+  own = draw(instance.latent[None], frozen)
   report.check('gan_im', own, channels_last(fixture['gan_im']), 1e-3)
   origin = step2_projection.Source(None, None, None, own[0])
   images, masks = channels_last(fixture['pseudo_im']), channels_last(fixture['mask'])
@@ -161,7 +162,8 @@ def replay_step2(fixture, report):
   ):
     report.check(name, terms[ours], fixture[name], 1e-4)
   report.check('proj_im', projected, channels_last(fixture['proj_im']), 1e-3)
-  offsets = step2_projection.latent_offsets(params, networks, images, origin, frozen, settings)
+  find = lambda p, f: step2_projection.latent_offsets(p, networks, images, origin, f, settings)
+  offsets = jax.jit(find)(params, frozen)
   report.check('latent', offsets + instance.latent[None], fixture['latent'], 1e-3)
   (tap,) = grads['encoder']['taps']
   report.check('grad_of_output', tap[:count], fixture['grad_of_output_netEnc_call0'], 5e-3)
@@ -189,7 +191,8 @@ def replay_pseudo(fixture, report, settings):
     jnp.stack([fixture['draw_light_dx'], fixture['draw_light_dy']], axis=-1),
     jnp.asarray(fixture['draw_diffuse_draw'].reshape(-1)),
   )
-  images, masks = jax.vmap(lambda d: step2_projection.pseudo_sample(origin, d, settings))(draws)
+  sample = jax.jit(jax.vmap(lambda d: step2_projection.pseudo_sample(origin, d, settings)))
+  images, masks = sample(draws)
   same = np.abs(masks - channels_last(fixture['mask'])) <= 1e-5
   report.check_fraction('mask', ~same, 2e-3)
   report.check('pseudo_im', images, channels_last(fixture['pseudo_im']), 1e-3, where=same)

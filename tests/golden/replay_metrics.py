@@ -33,14 +33,14 @@ def check_losses(fixture, report):
     ('photometric_mask_sigma', {'mask': mask, 'sigma': sigma}),
   ):
     loss = lambda x, options=options: photometric_loss(x, second, **options)
-    value, grad = jax.value_and_grad(loss)(jnp.asarray(first))
+    value, grad = jax.jit(jax.value_and_grad(loss))(jnp.asarray(first))
     report.check(name, value, fixture[name], LOSS)
     if f'grad_{name}' in fixture:
       report.check(f'grad_{name}', channels_first(grad), fixture[f'grad_{name}'], GRADIENT)
-  value, grad = jax.value_and_grad(smoothness_loss)(jnp.asarray(fixture['depth']))
+  value, grad = jax.jit(jax.value_and_grad(smoothness_loss))(jnp.asarray(fixture['depth']))
   report.check('smooth_depth', value, fixture['smooth_depth'], LOSS)
   report.check('grad_smooth_depth', grad, fixture['grad_smooth_depth'], GRADIENT)
-  of_image, grad = jax.value_and_grad(smoothness_loss)(jnp.asarray(first))
+  of_image, grad = jax.jit(jax.value_and_grad(smoothness_loss))(jnp.asarray(first))
   report.check('smooth_im', of_image, fixture['smooth_im'], LOSS)
   report.check('grad_smooth_im', channels_first(grad), fixture['grad_smooth_im'], GRADIENT)
   report.check('smooth_list', of_image + value / SCALE_DECAY, fixture['smooth_list'], LOSS)
