@@ -32,9 +32,11 @@ cp -R "$embedded"/{image,mask,head_mask,depth,prior.npz} "$heads"
 snapshots=("$folder"/gan/snapshots/*.safetensors)
 run convert_weights --kind=stylegan2 --dtype=float16 "${snapshots[-1]}" "$heads/stylegan2.safetensors"
 
-common=(--config="$here/configs/heads.py" --config.gan.weights="$heads/stylegan2.safetensors")
-run pretrain "${common[@]}" --workdir="$folder/networks" "$@"
-cp "$folder/networks/networks.safetensors" "$heads"
-run invert "${common[@]}" --config.data.images="$heads" --workdir="$folder/latents" "$@"
+given=(--config="$here/configs/heads.py" --config.gan.weights="$heads/stylegan2.safetensors")
+# Networks trained on another snapshot's pictures are not taken for this one's.
+networks="$folder/networks_$(basename "${snapshots[-1]}" .safetensors)"
+run pretrain "${given[@]}" --workdir="$networks" "$@"
+cp "$networks/networks.safetensors" "$heads"
+run invert "${given[@]}" --config.data.images="$heads" --workdir="$folder/latents" "$@"
 cp "$folder/latents/latents.npz" "$heads"
 echo "heads: $heads"

@@ -52,9 +52,7 @@ def reconstruct_all(
   setup.check_config(config)
   check_category(config)
   pictures = sources.load_pictures(config)
-  if config.parallel.split == 'images':
-    count = processor.device_count(config.parallel.cpu_devices)
-    processor.divide(min(count, len(pictures)))
+  divide_processor(config, len(pictures))
   mine = hosts.share(len(pictures))
   waiting = [number for number in mine if not _is_done(workdir / pictures.names[number])]
   failures = _Failures(config)
@@ -92,6 +90,17 @@ def reconstruct_all(
   if not rows:
     raise data.DataError(f'{config.data.images}: no picture could be reconstructed')
   return rows
+
+
+def divide_processor(config: ConfigDict, pictures: int) -> None:
+  """Makes several devices of the processor, no more than pictures; none where samples are split.
+
+  Args:
+    config: `parallel`.
+    pictures: how many there are to reconstruct.
+  """
+  if config.parallel.split == 'images':
+    processor.divide(min(processor.device_count(config.parallel.cpu_devices), pictures))
 
 
 def make_run_layout(config: ConfigDict, pictures: int) -> Layout:

@@ -39,8 +39,10 @@ def archive(tmp_path):
   return path
 
 
-def test_a_stopped_training_goes_on_to_the_same_gan(archive, tmp_path):
+@pytest.mark.parametrize('devices', [1, 4])
+def test_a_stopped_training_goes_on_to_the_same_gan(archive, tmp_path, devices):
   config = tiny_config(archive)
+  config.gan_training.devices = devices
   whole = gan_training.train(config, tmp_path / 'whole')
   assert whole.name == '00000064.safetensors'
   stops = iter([False, True])

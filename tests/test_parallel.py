@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import scaling
-from gan2shape_jax import collection
+from gan2shape_jax import collection, processor
 from gan2shape_jax.config import get_default_config
 from gan2shape_jax.reconstruction import parallel, programs
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan, reconstruct
@@ -17,6 +19,7 @@ from gan2shape_jax.reconstruction.parallel import make_layout
 from gan2shape_jax.reconstruction.programs import ONE_DEVICE
 from gan2shape_jax.reconstruction.setup import SettingsError
 from gan2shape_jax.reconstruction.state import FitState
+from tests import command
 from tests.small_fit import SETTINGS, SIZE, frozen, instance, setting
 
 PLAN = Plan((StagePlan(1, 2, 3, flip1=False, flip3=True),), 1, 2)
@@ -252,6 +255,23 @@ def test_devices_that_are_not_there_or_do_not_divide_the_batch(settings, expecte
   config.parallel.update(settings)
   with pytest.raises(SettingsError, match=expected):
     collection.make_run_layout(config, 20)
+
+
+@pytest.mark.parametrize(
+  ('setting', 'pictures', 'flags', 'expected'),
+  [(3, 5, '', 3), (3, 2, '', 2), (0, 1, '', 1), (3, 5, f'{processor._FLAG}=2', 2)],
+)
+def test_a_processor_is_divided_for_several_pictures(setting, pictures, flags, expected):
+  program = (
+    'import jax; from gan2shape_jax import collection, config; c = config.get_default_config();'
+    f'c.parallel.cpu_devices = {setting}; collection.divide_processor(c, {pictures});'
+    'print(jax.device_count()); collection.divide_processor(c, 9); print(jax.device_count())'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', program], capture_output=True, text=True,
+    env=command.environment() | {'XLA_FLAGS': flags},
+  )  # fmt: skip
+  assert done.stdout.split() == [str(expected)] * 2, done.stderr
 
 
 def test_the_layout_of_a_run_has_no_more_places_than_pictures():

@@ -1,6 +1,7 @@
 """The static numbers of a StyleGAN2's training, from a configuration, with bad ones refused."""
 
 import dataclasses
+import math
 
 from ml_collections import ConfigDict
 
@@ -100,8 +101,8 @@ def check_devices(settings: GanSettings, devices: int):
 
 def most_devices(settings: GanSettings, limit: int) -> int:
   """The largest number of devices, up to a limit, that `check_devices` lets pass."""
-  fits = lambda n: settings.batch_size % (settings.group * n) == 0 == settings.path_batch % n
-  return max(n for n in range(1, limit + 1) if n == 1 or fits(n))
+  shares = math.gcd(settings.batch_size // settings.group, settings.path_batch)
+  return max(n for n in range(1, limit + 1) if shares % n == 0)
 
 
 def _check(settings, own):

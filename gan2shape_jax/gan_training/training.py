@@ -91,7 +91,6 @@ def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices,
     mirror=settings.mirror,
     place=lambda batch: updates.place_images(batch, mesh, settings),
   )
-  path = _snapshot_path(workdir, done * settings.batch_size)
   with batches, Events(workdir / 'events') as events:
     before, since, terms = done, None, {}
     while done < total:
@@ -116,16 +115,17 @@ def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices,
       if due(own.samples_every) or done == total:
         sheet = outputs.sheet(outputs.sample_images(_one_copy(state.average), own.samples))
         pictures.write_png(workdir / 'samples' / f'{shown:08d}.png', sheet)
-      if due(own.snapshot_every) or done == total:
-        path = _snapshot_path(workdir, shown)
-        outputs.write_snapshot(path, _one_copy(state), settings, shown)
+      if due(own.snapshot_every):
+        outputs.write_snapshot(_snapshot_path(workdir, shown), _one_copy(state), settings, shown)
       if ends or due(own.checkpoint_every):
         checkpoints.save(done, {'state': jax.tree.leaves(state)})
       if ends and done < total:
         raise Preempted(f'{workdir}: stopped by SIGTERM after {shown} images; saved')
   progress.close()
-  if not path.exists():  # the training was told to end where it had been broken off
-    outputs.write_snapshot(path, _one_copy(state), settings, done * settings.batch_size)
+  shown = done * settings.batch_size
+  path = _snapshot_path(workdir, shown)
+  if not path.exists():
+    outputs.write_snapshot(path, _one_copy(state), settings, shown)
   return path
 
 

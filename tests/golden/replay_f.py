@@ -83,17 +83,17 @@ def replay_step1(fixture, report):
     'light': [(1, 4)],
   }
 
-  @jax.jit
-  def evaluate(trained, instance, frozen, lam_smooth):
-    settings = dataclasses.replace(settings_of(scene), lam_smooth=lam_smooth)
-    loss_of = lambda t: loss(t, instance, frozen, settings)
-    return jax.grad(loss_of, has_aux=True)(trained)
-
   def loss(trained, instance, frozen, settings):
     seen = step1_prior.observe(networks, trained, instance, frozen, settings, flip=flip)
     albedo = networks.albedo(trained['albedo'], instance.image[None])[0]
     terms, images = step1_prior.picture_terms(albedo, seen, instance, frozen, settings)
     return terms['total'], (terms, images, seen, albedo)
+
+  @jax.jit
+  def evaluate(trained, instance, frozen, lam_smooth):
+    settings = dataclasses.replace(settings_of(scene), lam_smooth=lam_smooth)
+    loss_of = lambda t: loss(t, instance, frozen, settings)
+    return jax.grad(loss_of, has_aux=True)(trained)
 
   trained, settings = with_taps(params, shapes), settings_of(scene)
   for prefix, smooth in (('', settings.lam_smooth), ('nosmooth_', 0.0)):
