@@ -131,6 +131,7 @@ def get_default_config() -> ConfigDict:
   config.gan_training = ConfigDict()  # experiments/train_gan.py
   config.gan_training.images = ''  # .npz with uint8 'images' (or many), pictures, or tfds:NAME
   config.gan_training.images_shown = 88_000  # length of the training, may be changed on the way
+  config.gan_training.decay_images = 0  # the last so many see both rates fall to 0; likewise
   config.gan_training.devices = 0  # over which a batch is split; 0 = all
   config.gan_training.cpu_devices = 0  # that a processor is divided into; 0 = one a core, at most 4
   config.gan_training.latent_size = 256

@@ -14,6 +14,7 @@ _FREE = (
   'checkpoint.',
   'data.num ',
   'gan_training.cpu_devices ',
+  'gan_training.decay_images ',
   'gan_training.devices ',
   'gan_training.images_shown ',
   'parallel.',

@@ -1,5 +1,7 @@
 """Losses and regularisers of the GAN's training against closed forms and finite differences."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,6 +121,14 @@ def test_the_average_forgets_half_in_its_half_life(shown, half_life):
   np.testing.assert_allclose(average['x'], 0.5 ** (25 * batch / half_life), rtol=1e-4)
   still = {'x': jnp.float32(0.1)}
   assert state.averaged(still, still, jnp.float32(shown), SETTINGS) == still
+
+
+def test_rates_fall_straight_to_nothing():
+  batch = SETTINGS.batch_size
+  falling = dataclasses.replace(SETTINGS, decay=(8 * batch, 12 * batch))
+  parts = [float(state.rate_left(falling, np.uint32(n))) for n in (0, 8, 9, 11, 12, 50)]
+  assert parts == [1, 1, 0.75, 0.25, 0, 0]
+  assert state.rate_left(SETTINGS, np.uint32(10**6)) == 1
 
 
 def test_augmentation_follows_its_target():

@@ -77,6 +77,18 @@ def test_a_stopped_training_can_be_told_to_end_there(archive, tmp_path):
   load_stylegan2(path)
 
 
+def test_a_training_can_be_told_to_go_on_and_settle(archive, tmp_path):
+  config = tiny_config(archive)
+  config.gan_training.images_shown = 2 * SETTINGS.batch_size
+  gan_training.train(config, tmp_path / 'longer')
+  config.gan_training.images_shown = 4 * SETTINGS.batch_size
+  config.gan_training.decay_images = 2 * SETTINGS.batch_size
+  longer = gan_training.train(config, tmp_path / 'longer')
+  whole = gan_training.train(config, tmp_path / 'whole')
+  longer, whole = (flatten(load_safetensors(path)) for path in (longer, whole))
+  assert all(np.array_equal(whole[name], longer[name]) for name in whole)
+
+
 def test_snapshots_are_read_as_any_gan(tmp_path):
   state = gan_training.initial_state(SETTINGS)
   path = tmp_path / 'gan.safetensors'
@@ -201,6 +213,8 @@ def test_a_damaged_picture_stops_the_training_in_one_line(tmp_path):
     ('learning_rate', 0.0, 'more than 0'),
     ('devices', 99, '0 (all) to 8'),
     ('images_shown', 0, 'at least 1'),
+    ('decay_images', 65, '0 to images_shown, 64'),
+    ('decay_images', -1, '0 to images_shown, 64'),
   ],
 )
 def test_unfit_settings_are_told_in_one_line(archive, tmp_path, name, value, wanted):

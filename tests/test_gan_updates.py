@@ -141,6 +141,25 @@ def test_an_update_is_pytorchs(kind):
   jax.tree.map(np.testing.assert_array_equal, getattr(new, other), getattr(state, other))
 
 
+@pytest.mark.parametrize('kind', ['discriminator', 'generator'])
+def test_half_the_rate_makes_half_the_step(kind):
+  batch = SETTINGS.batch_size
+  falling = dataclasses.replace(SETTINGS, decay=((ITERATION - 1) * batch, (ITERATION + 1) * batch))
+  start, images = ready_state(), real_images()
+  before, whole, half = (
+    flatten(getattr(made, kind))
+    for made in (
+      start,
+      *(run(kind, s, one_device(), start, images)[0] for s in (SETTINGS, falling)),
+    )
+  )
+  assert any(np.abs(whole[name] - before[name]).max() > 1e-3 for name in before)
+  for name in before:
+    step = whole[name] - before[name]
+    rounding = 2 * np.spacing(np.abs(before[name]).max())
+    np.testing.assert_allclose(half[name] - before[name], step / 2, rtol=1e-4, atol=rounding)
+
+
 @pytest.mark.parametrize('kind', ['discriminator_r1', 'generator_path'])
 def test_four_devices_make_the_step_of_one(kind):
   settings = SETTINGS

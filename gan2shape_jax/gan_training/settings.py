@@ -14,7 +14,12 @@ DTYPES = ('float32', 'bfloat16')
 
 @dataclasses.dataclass(frozen=True)
 class GanSettings:
-  """What the training's programs are built for; `config.gan_training` says what each number is."""
+  """What the training's programs are built for; `config.gan_training` says what each number is.
+
+  Attributes:
+    decay: images shown when the learning rates begin to fall and when they reach zero, or () for
+      constant ones; from `images_shown` and `decay_images`. The others have their names.
+  """
 
   seed: int = 0
   image_size: int = 64
@@ -23,6 +28,7 @@ class GanSettings:
   widths: tuple[int, ...] = (128, 128, 96, 48, 24)
   batch_size: int = 16
   learning_rate: float = 2e-3
+  decay: tuple[int, ...] = ()
   beta1: float = 0.0
   beta2: float = 0.99
   r1_weight: float = 1.0
@@ -72,7 +78,9 @@ def settings_from_config(config: ConfigDict) -> GanSettings:
   """
   own = config.gan_training
   groups = tuple(part.strip() for part in own.augment.split(',') if part.strip())
-  given = {'seed': config.seed, 'image_size': config.image_size, 'augment': groups}
+  given = {'seed': config.seed, 'image_size': config.image_size, 'augment': groups, 'decay': ()}
+  if own.decay_images:
+    given['decay'] = (own.images_shown - own.decay_images, own.images_shown)
   names = [field.name for field in dataclasses.fields(GanSettings) if field.name not in given]
   settings = GanSettings(**given, **{name: own[name] for name in names})
   settings = dataclasses.replace(settings, widths=tuple(settings.widths))
@@ -133,6 +141,8 @@ def _check(settings, own):
   expect('batch_size', batch % settings.group == 0, f'up to {GROUP}, or a multiple of {GROUP}')
   for name in ('learning_rate', 'ema_half_life', 'augment_images'):
     expect(name, getattr(settings, name) > 0, 'more than 0')
+  within = 0 <= own.decay_images <= own.images_shown
+  expect('decay_images', within, f'0 to images_shown, {own.images_shown}')
   expect('cpu_devices', own.cpu_devices >= 0, 'at least 0')
   for name in ('r1_weight', 'path_weight', 'ema_ramp_up'):
     expect(name, getattr(settings, name) >= 0, 'at least 0')

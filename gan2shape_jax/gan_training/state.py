@@ -43,6 +43,26 @@ def optimizer(settings: GanSettings) -> optax.GradientTransformation:
   return optax.adam(settings.learning_rate, b1=settings.beta1, b2=settings.beta2)
 
 
+def rate_left(settings: GanSettings, iteration) -> jax.Array:
+  """The part of the learning rates that an iteration uses.
+
+  A GAN that is trained at a constant rate keeps moving about; colours and contrast of its images
+  drift, which no running average mends. A rate that falls to zero lets it settle.
+
+  Args:
+    settings: `decay` in images shown.
+    iteration: [] from 0 on.
+
+  Returns:
+    [] 1 before the fall, then straight down to 0.
+  """
+  if not settings.decay:
+    return jnp.float32(1)
+  start, end = settings.decay
+  shown = jnp.asarray(iteration, jnp.float32) * settings.batch_size
+  return jnp.clip((end - shown) / (end - start), 0, 1)
+
+
 def initial_state(settings: GanSettings) -> TrainState:
   """The state that training starts with, from `settings.seed`."""
   generator, discriminator = parameters.initial(settings)

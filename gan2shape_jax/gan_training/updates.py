@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan2shape_jax.gan_training import augmentation, losses, parameters, sampling
 from gan2shape_jax.gan_training.settings import GanSettings, check_devices
-from gan2shape_jax.gan_training.state import TrainState, averaged, optimizer
+from gan2shape_jax.gan_training.state import TrainState, averaged, optimizer, rate_left
 from gan2shape_jax.models.discriminator import discriminate
 from gan2shape_jax.reconstruction.parallel import AXIS
 
@@ -137,7 +137,7 @@ def discriminator_update(
   if settings.augment:
     strength = augmentation.adapted(strength, terms['real sign'], settings)
   state = state._replace(
-    discriminator=optax.apply_updates(state.discriminator, changes),
+    discriminator=_applied(state.discriminator, changes, iteration, settings),
     discriminator_optimizer=moments,
     strength=strength,
   )
@@ -169,7 +169,7 @@ def generator_update(
 
   gradients, (terms, mean) = jax.grad(loss, has_aux=True)(state.generator)
   changes, moments = optimizer(settings).update(gradients, state.generator_optimizer)
-  generator = optax.apply_updates(state.generator, changes)
+  generator = _applied(state.generator, changes, iteration, settings)
   shown = jnp.asarray(iteration, jnp.float32) * settings.batch_size
   state = state._replace(
     generator=generator,
@@ -178,6 +178,11 @@ def generator_update(
     path_mean=mean,
   )
   return state, terms
+
+
+def _applied(params, changes, iteration, settings):
+  part = rate_left(settings, iteration)
+  return optax.apply_updates(params, jax.tree.map(lambda change: part * change, changes))
 
 
 def path_draws(keys: Keys, numbers: jax.Array, settings: GanSettings):
