@@ -22,9 +22,17 @@ embedded="$here/gan2shape_jax/embedded/heads"
 run() { python "$here/experiments/$1.py" "${@:2}"; }
 
 run render_heads --output="$folder/train" --num="${HEADS:-64000}" --images_only
-run train_gan --config="$here/configs/train_heads.py" --workdir="$folder/gan" \
-  --config.gan_training.images="$folder/train-*.npz" \
-  --config.gan_training.images_shown="${IMAGES_SHOWN:-200000}" "$@"
+# The last part without mixed latents: reconstruction has one latent for all layers.
+shown="${IMAGES_SHOWN:-300000}"
+mixed=$((shown * 13 / 15))
+train() {
+  run train_gan --config="$here/configs/train_heads.py" --workdir="$folder/gan" \
+    --config.gan_training.images="$folder/train-*.npz" "$@"
+}
+train --config.gan_training.images_shown="$mixed" \
+  --config.gan_training.decay_images=$((shown / 5)) "$@"
+train --config.gan_training.images_shown="$shown" \
+  --config.gan_training.decay_images=$((shown - mixed)) --config.gan_training.style_mixing=0 "$@"
 
 heads="$folder/heads"
 mkdir -p "$heads"

@@ -147,7 +147,7 @@ def get_default_config() -> ConfigDict:
   config.gan_training.path_every = 8
   config.gan_training.path_decay = 0.01  # of the running mean of path lengths
   config.gan_training.path_batch_shrink = 2  # part of the batch that it is computed on
-  config.gan_training.style_mixing = 0.9  # probability of two latents in one image
+  config.gan_training.style_mixing = 0.9  # probability of two latents in one image; likewise
   config.gan_training.ema_half_life = 8000.0  # images, of the generator's running average
   config.gan_training.ema_ramp_up = 0.05  # ... at most this part of the images shown; 0 = no limit
   config.gan_training.mirror = True  # show mirror images too

@@ -17,6 +17,7 @@ _FREE = (
   'gan_training.decay_images ',
   'gan_training.devices ',
   'gan_training.images_shown ',
+  'gan_training.style_mixing ',
   'parallel.',
   'profile ',
 )

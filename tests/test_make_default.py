@@ -44,7 +44,9 @@ def test_the_folder_is_that_of_an_embedded_data_set(tmp_path):
   assert {path.name for path in (tmp_path / 'run' / 'heads').iterdir()} == embedded
   lines = [line.split() for line in (tmp_path / 'log').read_text().splitlines()]
   called = {line[0].removesuffix('.py'): line[1:] for line in lines}
+  assert [line[0] for line in lines].count('train_gan.py') == 2
   assert list(called) == ['render_heads', 'train_gan', 'convert_weights', 'pretrain', 'invert']
+  assert '--config.gan_training.style_mixing=0' in called['train_gan']
   assert {name for name in called if '--config.seed=3' in called[name]} == {
     'train_gan', 'pretrain', 'invert'
   }  # fmt: skip
