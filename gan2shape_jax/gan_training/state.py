@@ -46,8 +46,8 @@ def optimizer(settings: GanSettings) -> optax.GradientTransformation:
 def rate_left(settings: GanSettings, iteration) -> jax.Array:
   """The part of the learning rates that an iteration uses.
 
-  A GAN that is trained at a constant rate keeps moving about; one that falls to zero lets it
-  settle.
+  A GAN that is trained at a constant rate keeps moving about; a rate that falls to zero lets
+  it settle.
 
   Args:
     settings: `decay` in images shown.
