@@ -131,7 +131,7 @@ def get_default_config() -> ConfigDict:
   config.gan_training = ConfigDict()  # experiments/train_gan.py
   config.gan_training.images = ''  # .npz with uint8 'images' (or many), pictures, or tfds:NAME
   config.gan_training.images_shown = 88_000  # length of the training, may be changed on the way
-  config.gan_training.decay_images = 0  # the last so many see both rates fall to 0; likewise
+  config.gan_training.decay_images = 0  # the last so many see both rates fall to 0; free as well
   config.gan_training.devices = 0  # over which a batch is split; 0 = all
   config.gan_training.cpu_devices = 0  # that a processor is divided into; 0 = one a core, at most 4
   config.gan_training.latent_size = 256
@@ -147,7 +147,7 @@ def get_default_config() -> ConfigDict:
   config.gan_training.path_every = 8
   config.gan_training.path_decay = 0.01  # of the running mean of path lengths
   config.gan_training.path_batch_shrink = 2  # part of the batch that it is computed on
-  config.gan_training.style_mixing = 0.9  # probability of two latents in one image; likewise
+  config.gan_training.style_mixing = 0.9  # probability of two latents in one image; free as well
   config.gan_training.ema_half_life = 8000.0  # images, of the generator's running average
   config.gan_training.ema_ramp_up = 0.05  # ... at most this part of the images shown; 0 = no limit
   config.gan_training.mirror = True  # show mirror images too

@@ -83,6 +83,7 @@ def test_a_training_can_be_told_to_go_on_and_settle(archive, tmp_path):
   gan_training.train(config, tmp_path / 'longer')
   config.gan_training.images_shown = 4 * SETTINGS.batch_size
   config.gan_training.decay_images = 2 * SETTINGS.batch_size
+  assert settings_from_config(config).decay == (32, 64)
   longer = gan_training.train(config, tmp_path / 'longer')
   whole = gan_training.train(config, tmp_path / 'whole')
   longer, whole = (flatten(load_safetensors(path)) for path in (longer, whole))

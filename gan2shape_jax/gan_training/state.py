@@ -60,7 +60,7 @@ def rate_left(settings: GanSettings, iteration) -> jax.Array:
     return jnp.float32(1)
   start, end = settings.decay
   shown = jnp.asarray(iteration, jnp.float32) * settings.batch_size
-  return jnp.clip((end - shown) / (end - start), 0, 1)
+  return optax.linear_schedule(1.0, 0.0, end - start, start)(shown)
 
 
 def initial_state(settings: GanSettings) -> TrainState:
