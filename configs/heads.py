@@ -28,12 +28,16 @@ def get_config(variant: str = ''):
   config.networks.bottleneck = 64
   config.networks.pretrained = 'embedded:heads'
   config.sampling.batch_size = 16
-  config.sampling.collect_iters = 10
+  config.sampling.lights = 'prior'
+  config.sampling.collect_iters = 4
+  config.fit.factors = 'direct'
+  config.fit.box = (0.05, 0.89, 0.22, 0.78)
+  config.projection.refine_iterations = 12
   config.loss.perceptual = 'none'
   config.loss.lam_view = 1.5
   config.loss.lam_light = 0.2
   config.loss.lam_relief = 0.1
   config.optimizer.learning_rate = 1.5e-4
-  config.stages.first = stage(60, 80, 60, flip1=True, flip3=True)
-  config.stages.later = stage(20, 30, 30, flip1=True, flip3=True)
+  config.stages.first = stage(60, 40, 200, flip1=True, flip3=True)
+  config.stages.later = stage(40, 10, 120, flip1=True, flip3=True)
   return config

@@ -12,7 +12,7 @@ from gan2shape_jax.data import load_prior, locate
 from gan2shape_jax.data.mvn_files import read_mvn_files
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.models.discriminator import discriminator_resolution, num_features
-from gan2shape_jax.reconstruction import programs, setup
+from gan2shape_jax.reconstruction import programs, refinement, setup
 from gan2shape_jax.reconstruction.driver import Plan
 from gan2shape_jax.reconstruction.state import Frozen, Networks, Settings, ViewLightPrior
 from gan2shape_jax.weights import (
@@ -164,7 +164,20 @@ def load_frozen(config: ConfigDict) -> Frozen:
       generator, jax.random.key(0), _MEAN_LATENT_SAMPLES
     )[0]
   prior = jax.device_put(load_view_light(config.prior.view_light))
-  return Frozen(generator, discriminator, perceptual, jax.device_put(mean), prior)
+  basis = None
+  if config.projection.refine_iterations:
+    basis = jax.device_put(_latent_basis(generator))
+  return Frozen(generator, discriminator, perceptual, jax.device_put(mean), prior, basis)
+
+
+def _latent_basis(generator):
+  """The principal directions of w, of as many samples as its mean is of."""
+
+  def draw(generator, key):
+    z = jax.random.normal(key, (_MEAN_LATENT_SAMPLES, stylegan2.latent_size(generator)))
+    return stylegan2.mapping(generator, z)
+
+  return refinement.principal_directions(jax.jit(draw)(generator, jax.random.key(1)))
 
 
 def _gan(path) -> dict:

@@ -72,6 +72,36 @@ def get_default_config() -> ConfigDict:
   config.prior.image_centered = False  # stretch about the image's centre (published)
   config.prior.view_light = 'embedded:heads'  # .npz: view_mean, view_cov, light_mean, light_cov
 
+  config.fit = ConfigDict()  # of one picture
+  config.fit.factors = 'networks'  # the unknowns of steps 1 and 3: the networks' weights, as
+  #                                  published, or the factors themselves: direct (then all below)
+  config.fit.box = ()  # where the object is: top, bottom, left, right in parts; () = its mask
+  config.fit.rim = 1.05  # radius of the ellipse in the box at which nothing counts any more
+  config.fit.depth_rate = 1e-2  # Adam steps: of depth (before tanh), ...
+  config.fit.albedo_rate = 2e-2  # ... albedo (before tanh), ...
+  config.fit.view_rate = 1e-2  # ... the projections' views, network units, ...
+  config.fit.light_rate = 1e-2  # ... lights and ...
+  config.fit.own_view_rate = 5e-3  # ... the picture's view
+  config.fit.last_rate = 0.1  # part of the rates at the end of step 3, to which they fall
+  config.fit.hold_views = 0.3  # part of step 3 in which views stay as they were drawn
+  config.fit.lam_own = 0.1  # the picture itself beside a batch of projections
+  config.fit.lam_smooth = 0.05  # absolute second differences of depth
+  config.fit.lam_bend = 0.05  # squared ones: no spikes
+  config.fit.lam_mirror = 0.0  # the mirrored shape must explain all pictures too
+  config.fit.lam_relief = 0.0  # coarse relief against that before step 3
+  config.fit.lam_draw = 0.02  # projections' views against those drawn, in the prior's deviations
+  config.fit.lam_own_view = 0.0  # the picture's view against that before step 3
+  config.fit.lam_hidden = 0.1  # step 1: the mirrored shape, for what the picture hides
+  config.fit.finish = 80  # iterations of step 1 after the last stage
+  config.fit.largest_error = 1.5  # a fit is put back whose own error grows by more, ...
+  config.fit.largest_relief = 2.0  # ... whose relief does, ...
+  config.fit.largest_view = 3.5  # ... or whose view goes so many deviations from the prior's mean
+
+  config.projection = ConfigDict()  # of pseudo samples, at the end of step 2
+  config.projection.refine_iterations = 0  # steps on their latents after the encoder's (published 0)
+  config.projection.refine_rate = 0.06  # Adam, in deviations of w along its principal directions
+  config.projection.lam_latent = 0.1  # pull to the encoder's latents
+
   config.parsing = ConfigDict()
   config.parsing.weights = ''  # BiSeNet or PSPNet, for pictures without a mask; '' = an ellipse
 
@@ -80,6 +110,7 @@ def get_default_config() -> ConfigDict:
   config.sampling.view_scale = 1.0  # multiplies the spread of the yaw
   config.sampling.scale_mean_yaw = False  # ... and its mean (published)
   config.sampling.rand_light = (-1.0, 1.0, -0.2, 0.8, -0.1, 0.6, -0.6)
+  config.sampling.lights = 'range'  # rand_light, or as the prior has them: prior
   config.sampling.collect_iters = 100  # batches projected at the end of step 2
   config.sampling.relative_encoding = True  # offsets relative to the GAN's own image
   config.sampling.use_mask = False  # canonical mask in step 2's and 3's losses

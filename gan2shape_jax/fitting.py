@@ -115,19 +115,19 @@ class Fitter:
     progress = Progress(self._plan.total(), label=_label(jobs))
     # Places that are left over work on the last picture again; nobody looks at them.
     padded = [*jobs, *[jobs[-1]] * (self.layout.pictures - len(jobs))]
-    state, position, projections, seconds = self._resume(padded)
+    instances = self.layout.stacked([job.instance for job in padded])
+    prior_depth = None
+    if padded[0].prior_depth is not None:
+      prior_depth = self.layout.stacked([job.prior_depth for job in padded])
+    state, position, projections, seconds = self._resume(padded, instances, prior_depth)
     if position != driver.BEGINNING:
       done = self._plan.done_before(position)
       progress.note(f'goes on at iteration {done}/{self._plan.total()}')
     for job, earlier in zip(jobs, seconds, strict=False):
       if earlier:
         job.clock.seconds['earlier runs'] = earlier
-    instances = self.layout.stacked([job.instance for job in padded])
     seed = jax.random.key(self._config.seed)
     keys = self.layout.stacked([jax.random.fold_in(seed, job.number) for job in padded])
-    prior_depth = None
-    if self._plan.prior_iterations:
-      prior_depth = self.layout.stacked([job.prior_depth for job in padded])
     events = driver.reconstruct(
       self._programs,
       state,
@@ -197,16 +197,21 @@ class Fitter:
       tree = driver.saved(_picked(state, k), position) | {'seconds': float(job.clock.total())}
       job.checkpoints.save(done, tree)
 
-  def _resume(self, jobs):
+  def _resume(self, jobs, instances, prior_depth):
     """State, position, projections and seconds of the newest checkpoints, or of the beginning."""
     newest = jobs[0].checkpoints.latest()
     if newest is None:
       params = self.layout.stacked([self._params] * len(jobs))
+      if self._programs.begin is not None:
+        params = self._programs.begin(params, instances, prior_depth, self._frozen)
       return FitState(params, None), driver.BEGINNING, None, []
     position = self._plan.position(newest)
     like = FitState(self._params, None)
+    if self._one.begin is not None:
+      given = (self._params, jobs[0].instance, jobs[0].prior_depth, self._frozen)
+      like = FitState(jax.eval_shape(self._one.begin, *given), None)
     if position.iteration:
-      like = jax.eval_shape(functools.partial(self._one.fresh, step=position.step), self._params)
+      like = jax.eval_shape(functools.partial(self._one.fresh, step=position.step), like.params)
     states, seconds, projections = [], [], []
     for job in jobs:
       tree = job.checkpoints.restore(newest, driver.saved(like, position) | {'seconds': 0.0})

@@ -66,7 +66,8 @@ def prepare(preparation: Preparation, number: int) -> Job:
   if picture.mask is None:
     progress.note(f'mask: {origin}')
   prior_depth = None
-  if shared.plan.prior_iterations:
+  direct = shared.programs.begin is not None
+  if shared.plan.prior_iterations or (direct and not shared.trained):
     try:
       prior_depth = np.asarray(setup.prior_depth(config, mask))
     except ValueError as error:

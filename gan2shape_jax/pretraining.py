@@ -13,7 +13,7 @@ from gan2shape_jax.assembly import load_frozen
 from gan2shape_jax.checkpoints import Checkpoints
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.progress import Progress
-from gan2shape_jax.reconstruction import joint, setup
+from gan2shape_jax.reconstruction import joint, region, setup
 from gan2shape_jax.reconstruction.state import FitState
 from gan2shape_jax.weights import save_safetensors
 from gan2shape_jax.workdir import FitError, Preempted, check_workdir
@@ -70,7 +70,7 @@ def pretrain(
     leaves, structure = jax.tree.flatten(state)
     restored = checkpoints.restore(done, {'state': leaves})
     state = jax.tree.unflatten(structure, restored['state'])
-  target = jnp.asarray(setup.prior_depth(config, joint.box_mask(own.box, config.image_size)))
+  target = jnp.asarray(setup.prior_depth(config, region.box_mask(own.box, config.image_size)))
   progress = Progress(total, done=done, label='joint training')
   while done < total:
     if done in (0, own.prior_iterations):

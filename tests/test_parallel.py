@@ -194,7 +194,7 @@ def test_shared_samples_average_the_gradients_of_the_shares(name):
     state = functions.fresh(params, step)
     if step == 2:
       return functions.step2(state, source, latent, key, frozen(), 0)
-    return functions.step3(state, instance(), projections, frozen(), 0, flip=True)
+    return functions.step3(state, instance(), projections, frozen(), 0, 0.0, flip=True)
 
   shares = [update(index) for index in range(2)]
   place = layout(2, split='samples')

@@ -40,12 +40,16 @@ def depth_from_raw(raw, settings: Settings):
   Returns:
     [size, size] in camera units.
   """
-  unit = jnp.tanh(raw - raw.mean())
-  depth = (1 + unit) / 2 * settings.max_depth + (1 - unit) / 2 * settings.min_depth
+  depth = depth_from_unit(jnp.tanh(raw - raw.mean()), settings)
   column = jnp.arange(raw.shape[1])
   at_border = (column < _BORDER_COLUMNS) | (column >= raw.shape[1] - _BORDER_COLUMNS)
   weight = jnp.where(at_border, settings.border_weight, 0.0).astype(depth.dtype)[None, :]
   return depth * (1 - weight) + weight * settings.border_depth
+
+
+def depth_from_unit(unit, settings: Settings):
+  """Depth in camera units from values in [-1, 1], 1 at `max_depth`."""
+  return (1 + unit) / 2 * settings.max_depth + (1 - unit) / 2 * settings.min_depth
 
 
 def view_from_code(code, settings: Settings):

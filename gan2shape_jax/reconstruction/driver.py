@@ -47,6 +47,7 @@ class Plan(NamedTuple):
     stages: one `StagePlan` each.
     prior_iterations: regression steps of the depth net to the prior; 0 for trained networks.
     collect_iters: batches projected at the end of step 2.
+    refine_iterations: steps on the latents of each of these batches.
     skip_first_batch: the first pass over the projections leaves out the first batch, as published.
   """
 
@@ -54,6 +55,7 @@ class Plan(NamedTuple):
   prior_iterations: int
   collect_iters: int
   skip_first_batch: bool = False
+  refine_iterations: int = 0
 
   def length(self, stage: int, step: int) -> int:
     """Iterations of a step of a stage."""
@@ -210,18 +212,30 @@ def _iterations(
     else:
       index = batch_index(k, plan.collect_iters, skip_first=plan.skip_first_batch)
       state, terms = programs.step3(
-        state, instance, projections, frozen, index, flip=plan.stages[stage].flip3
+        state, instance, projections, frozen, index, k / length, flip=plan.stages[stage].flip3
       )
+      if programs.settle is not None and k + 1 == length:
+        state, more = programs.settle(state, instance, frozen)
+        terms = terms | more
     yield state, terms
 
 
 def collect(programs: Programs, state: FitState, instance, frozen, plan: Plan, key) -> Projections:
-  """Projects `plan.collect_iters` batches of fresh pseudo samples with the trained encoder."""
+  """Projects `plan.collect_iters` batches of fresh pseudo samples with the trained encoder.
+
+  With `plan.refine_iterations` their latents are then refined one by one.
+  """
   source = programs.source(state.params, instance, frozen)
-  batches = [
-    programs.collect(state.params, source, instance.latent, key, frozen, k)
-    for k in range(plan.collect_iters)
-  ]
+  batches = []
+  for k in range(plan.collect_iters):
+    given = (state.params, source, instance.latent, key, frozen, k)
+    batch = programs.collect(*given)
+    if plan.refine_iterations:
+      refinement = programs.refine_begin(*given)
+      for _ in range(plan.refine_iterations):
+        refinement, _ = programs.refine(refinement, frozen)
+      batch = programs.refined(batch, refinement, frozen)
+    batches.append(batch)
   return jax.tree.map(lambda *x: jnp.stack(x, axis=key.ndim), *batches)
 
 

@@ -16,15 +16,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from gan2shape_jax import renderer
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.reconstruction import autoencoder, joint_views, losses, step2_projection
+from gan2shape_jax.reconstruction.region import region_weight
 from gan2shape_jax.reconstruction.state import FitState, Frozen, Networks, Settings
-
-_RIM_RADIUS, _RIM_SLOPE = 1.25, 2.5  # the region's weight falls to zero at this radius
 
 TRAINED = ('depth', 'albedo', 'view', 'light')
 
@@ -252,40 +250,3 @@ def loss(
     + lam_turn * terms.get('turn', 0.0)
   )
   return terms['total'], terms
-
-
-def box_mask(box, size: int):
-  """A mask that is 1 in a box.
-
-  Args:
-    box: (top, bottom, left, right) in parts of the image.
-    size: height and width, pixels.
-
-  Returns:
-    numpy float32 [size, size].
-  """
-  top, bottom, left, right = (round(edge * size) for edge in box)
-  mask = np.zeros((size, size), np.float32)
-  mask[top:bottom, left:right] = 1
-  return mask
-
-
-def region_weight(box, size: int):
-  """Where pictures must be explained: the ellipse in a box with a soft rim, not the background.
-
-  A background that stays when the object turns is no surface; left in, it would pull the views.
-
-  Args:
-    box: (top, bottom, left, right) in parts of the image, where the object is expected.
-    size: height and width, pixels.
-
-  Returns:
-    [size, size, 1] weights in [0, 1].
-  """
-  top, bottom, left, right = box
-  position = (np.arange(size) + 0.5) / size
-  x = (position - (left + right) / 2) / ((right - left) / 2)
-  y = (position - (top + bottom) / 2) / ((bottom - top) / 2)
-  radius = np.hypot(x[None, :], y[:, None])
-  weight = np.clip(_RIM_SLOPE * (_RIM_RADIUS - radius), 0, 1)
-  return jnp.asarray(weight, jnp.float32)[..., None]

@@ -161,7 +161,7 @@ def train(
           batch = stores.projections.get(stage, number, index)
           batches = jax.tree.map(lambda leaf: leaf[None], batch)
           state, terms = programs.step3(
-            state, instance(number), batches, frozen, 0, flip=plan.stages[stage].flip3
+            state, instance(number), batches, frozen, 0, 0.0, flip=plan.stages[stage].flip3
           )
         last = k + 1 == length
         after = Position(stage, step, k + 1) if not last else _next(stage, step)

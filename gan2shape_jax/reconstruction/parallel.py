@@ -25,6 +25,7 @@ AXIS = 'data'
 
 # Leading arguments that belong to a picture; the others are the same for all.
 _OWN = {
+  'begin': 3,
   'fresh': 1,
   'fit_prior': 3,
   'observe': 2,
@@ -32,7 +33,11 @@ _OWN = {
   'source': 2,
   'step2': 4,
   'collect': 4,
+  'refine_begin': 4,
+  'refine': 1,
+  'refined': 2,
   'step3': 3,
+  'settle': 2,
   'factors': 2,
 }
 
@@ -126,6 +131,9 @@ def build(networks: Networks, settings: Settings, layout: Layout) -> Programs:
   spec = PartitionSpec(AXIS) if layout.split == 'images' else PartitionSpec()
 
   def stacked(name):
+    if getattr(one, name) is None:
+      return None
+
     def run(*arguments, **static):
       own = _OWN[name]
       function = functools.partial(getattr(one, name), **static)

@@ -1,6 +1,7 @@
 """The functions of a run: each is built and compiled once and serves every stage and picture."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,8 @@ import optax
 
 from gan2shape_jax.reconstruction import (
   autoencoder,
+  direct_programs,
+  refinement,
   step1_prior,
   step2_projection,
   step3_shape,
@@ -22,14 +25,23 @@ class Programs(NamedTuple):
   Compiled, they consume the state handed in (it is donated). A key serves all iterations of a step.
 
   Attributes:
-    fresh: (params, step) -> FitState with a new optimiser for that step's networks.
+    begin: (params, instance, prior depth or None, frozen) -> params with what is the picture's
+      own (`direct`); or None where networks are all that is trained.
+    fresh: (params, step) -> FitState with a new optimiser for what that step trains.
     fit_prior: (state, image, target depth) -> state, terms; one regression step of the depth net.
     observe: (params, instance, frozen, flip) -> the fixed scene of step 1.
     step1: (state, scene, instance, frozen) -> state, terms.
     source: (params, instance, frozen) -> what the pseudo samples of step 2 share.
     step2: (state, source, latent, key, frozen, iteration) -> state, terms.
     collect: (params, source, latent, key, frozen, iteration) -> one batch of Projections.
-    step3: (state, instance, projections, frozen, index, flip) -> state, terms.
+    refine_begin: (params, source, latent, key, frozen, iteration) -> a `Refinement` of the batch
+      that `collect` makes of the same arguments.
+    refine: (refinement, frozen) -> refinement, terms; one step of the batch's latents.
+    refined: (projections, refinement, frozen) -> the batch with the refined images.
+    step3: (state, instance, projections, frozen, index, progress, flip) -> state, terms; progress
+      is the part of the step that is done.
+    settle: (state, instance, frozen) -> state, terms, after the last iteration of step 3: a fit
+      that ran away is put back; or None.
     factors: (params, instance, frozen) -> Factors.
   """
 
@@ -42,9 +54,14 @@ class Programs(NamedTuple):
   collect: callable
   step3: callable
   factors: callable
+  refine_begin: callable = None
+  refine: callable = None
+  refined: callable = None
+  begin: callable = None
+  settle: callable = None
 
 
-UPDATES = ('fit_prior', 'step1', 'step2', 'step3')  # state, ... -> state, terms
+UPDATES = ('fit_prior', 'step1', 'step2', 'refine', 'step3', 'settle')  # state, ... -> state, terms
 FLIPPED = ('observe', 'step3')  # those with the static argument `flip`
 SAMPLES = ('images', 'masks', 'views', 'lights')  # the leading fields of Projections, per sample
 TRAINED = {
@@ -119,6 +136,31 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
     factors = step1_prior.factors(networks, params, instance, frozen, settings)
     return step2_projection.source(factors, instance, frozen, settings)
 
+  def own_code(params, origin, frozen):
+    image = origin.image[None]
+    return autoencoder.predict_views(networks, params['view'], image, frozen, settings)[0]
+
+  def step3(state, instance, projections, frozen, index, progress, flip):
+    del progress  # one rate throughout, as published
+    batch = jax.tree.map(lambda x: x[index], projections)
+    samples = sharing.part(batch[: len(SAMPLES)])
+    batch = Projections(*samples, *batch[len(SAMPLES) :])
+    loss = lambda trained: step3_shape.loss(
+      trained, networks, instance, batch, frozen, settings, flip=flip
+    )
+    return update(state, loss, TRAINED[3], sharing.mean)
+
+  def factors(params, instance, frozen):
+    return step1_prior.factors(networks, params, instance, frozen, settings)
+
+  own = {'source': source, 'own_code': own_code, 'factors': factors, 'step3': step3}
+  own |= {'begin': None, 'settle': None, 'fresh': fresh, 'observe': observe, 'step1': step1}
+  if settings.fit.factors == 'direct':
+    own = direct_programs.functions(
+      SimpleNamespace(fresh=fresh, factors=factors), networks, settings, sharing
+    )
+  own_code = own.pop('own_code')
+
   def pseudo_batch(key, iteration, origin, frozen):
     keys = jax.random.split(jax.random.fold_in(key, iteration), settings.batch_size)
     return step2_projection.pseudo_batch(sharing.part(keys), origin, frozen, settings)
@@ -138,23 +180,34 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
     lights = jax.vmap(
       lambda d: step2_projection.drawn_light_code(origin.factors.light, d, settings)
     )(draws)
-    own = autoencoder.predict_views(networks, params['view'], origin.image[None], frozen, settings)
     samples = sharing.whole((projected, masks, draws.view, lights))
-    return Projections(*samples, own[0], origin.factors.depth)
+    return Projections(*samples, own_code(params, origin, frozen), origin.factors.depth)
 
-  def step3(state, instance, projections, frozen, index, flip):
-    batch = jax.tree.map(lambda x: x[index], projections)
-    samples = sharing.part(batch[: len(SAMPLES)])
-    batch = Projections(*samples, *batch[len(SAMPLES) :])
-    loss = lambda trained: step3_shape.loss(
-      trained, networks, instance, batch, frozen, settings, flip=flip
-    )
-    return update(state, loss, TRAINED[3], sharing.mean)
+  def refine_begin(params, origin, latent, key, frozen, iteration):
+    _, images, masks = pseudo_batch(key, iteration, origin, frozen)
+    offsets = step2_projection.latent_offsets(params, networks, images, origin, frozen, settings)
+    latents = step2_projection.offset_latents(latent, offsets)
+    whole = sharing.whole((latents, images, masks))
+    return refinement.begin(*whole, frozen, settings)
 
-  def factors(params, instance, frozen):
-    return step1_prior.factors(networks, params, instance, frozen, settings)
+  def refine(state, frozen):
+    return refinement.step(state, frozen, settings, part=sharing.part, mean=sharing.mean)
 
-  return Programs(fresh, fit_prior, observe, step1, source, step2, collect, step3, factors)
+  def refined(projections, state, frozen):
+    latents = sharing.part(refinement.refined_latents(state, frozen))
+    size = state.images.shape[1]
+    images = step2_projection.gan_images(latents, frozen, settings, size)
+    return projections._replace(images=sharing.whole(images))
+
+  return Programs(
+    fit_prior=fit_prior,
+    step2=step2,
+    collect=collect,
+    refine_begin=refine_begin,
+    refine=refine,
+    refined=refined,
+    **own,
+  )
 
 
 def build(networks: Networks, settings: Settings) -> Programs:
@@ -167,7 +220,7 @@ def compiled(programs: Programs) -> Programs:
 
   def jitted(name):
     function = getattr(programs, name)
-    if name == 'fresh':
+    if name == 'fresh' or function is None:
       return function
     static = 'flip' if name in FLIPPED else None
     return jax.jit(function, static_argnames=static, donate_argnums=0 if name in UPDATES else None)

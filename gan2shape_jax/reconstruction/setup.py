@@ -13,7 +13,7 @@ from gan2shape_jax.models.networks import (
 )
 from gan2shape_jax.reconstruction import priors
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan
-from gan2shape_jax.reconstruction.state import Networks, Settings
+from gan2shape_jax.reconstruction.state import FitSettings, Networks, Settings
 from gan2shape_jax.renderer import Camera
 
 NETWORKS = Networks._fields
@@ -26,6 +26,8 @@ _CHOICES = {
   'loss.perceptual': ('lpips', 'discriminator', 'none'),
   'prior.shape': ('ellipsoid', 'dome', 'flat', 'asymmetric'),
   'inversion.space': ('w', 'w+'),
+  'fit.factors': ('networks', 'direct'),
+  'sampling.lights': ('range', 'prior'),
   'parallel.split': ('images', 'samples'),
   'parallel.form': ('vmap', 'loop'),
 }
@@ -50,6 +52,8 @@ _NOT_NEGATIVE = (
   'parallel.cpu_devices',
   'parallel.devices',
   'prior.iterations',
+  'fit.finish',
+  'projection.refine_iterations',
   *(f'stages.{stage}.step{step}' for stage in ('first', 'later') for step in (1, 2, 3)),
 )
 
@@ -90,6 +94,8 @@ def check_config(config: ConfigDict):
   for name in _NOT_NEGATIVE:
     expect(name, value(name) >= 0, 'at least 0')
   expect('sampling.rand_light', len(config.sampling.rand_light) == 7, '7 numbers')
+  expect('fit.box', len(config.fit.box) in (0, 4), 'none or 4 numbers')
+  expect('fit.hold_views', 0 <= config.fit.hold_views < 1, 'a part of 1')
   expect('camera.fov', 0 < config.camera.fov < 180, 'degrees between 0 and 180')
   depths = config.camera.min_depth, config.camera.max_depth
   expect('camera.min_depth', 0 < depths[0] < depths[1], 'a depth between 0 and camera.max_depth')
@@ -164,7 +170,27 @@ def settings_from_config(config: ConfigDict) -> Settings:
     beta1=config.optimizer.beta1,
     beta2=config.optimizer.beta2,
     weight_decay=config.optimizer.weight_decay,
+    lights=sampling.lights,
+    fit=_fit_settings(config),
   )
+
+
+def fits_factors(config: ConfigDict) -> bool:
+  """Whether a picture's factors themselves are fitted: joint training and prediction have networks."""
+  return config.mode == 'fit' and config.fit.factors == 'direct' and not config.published
+
+
+def _fit_settings(config) -> FitSettings:
+  values = dict(config.fit) | {
+    'factors': 'direct' if fits_factors(config) else 'networks',
+    'box': tuple(config.fit.box),
+    'refine_iterations': config.projection.refine_iterations,
+    'refine_rate': config.projection.refine_rate,
+    'lam_latent': config.projection.lam_latent,
+    'collect_iters': config.sampling.collect_iters,
+  }
+  del values['finish']
+  return FitSettings(**values)
 
 
 def plan_from_config(config: ConfigDict, *, trained: bool) -> Plan:
@@ -175,11 +201,17 @@ def plan_from_config(config: ConfigDict, *, trained: bool) -> Plan:
   if config.mode == 'predict':
     return Plan((), 0, config.sampling.collect_iters)
   stages = [config.stages.first] + [config.stages.later] * (config.stages.count - 1)
+  plans = [StagePlan(s.step1, s.step2, s.step3, s.flip1, s.flip3) for s in stages]
+  direct = fits_factors(config)
+  if direct and config.fit.finish:
+    # Step 3 weighs the picture as one of many; at last its own pixels are what is wanted.
+    plans.append(StagePlan(config.fit.finish, 0, 0, flip1=True, flip3=False))
   return Plan(
-    tuple(StagePlan(s.step1, s.step2, s.step3, s.flip1, s.flip3) for s in stages),
-    0 if trained else config.prior.iterations,
+    tuple(plans),
+    0 if trained or direct else config.prior.iterations,
     config.sampling.collect_iters,
     config.published or config.sampling.skip_first_batch,
+    0 if config.published else config.projection.refine_iterations,
   )
 
 

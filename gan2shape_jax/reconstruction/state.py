@@ -121,6 +121,8 @@ class Frozen(NamedTuple):
     perceptual: VGG16 and LPIPS heads, or None.
     mean_latent: [w_dim] centre of truncation.
     prior: the views' and lights' Gaussians.
+    latent_basis: [w_dim, n] principal directions of w, each as long as w's standard deviation along
+      it, in which latents are refined; or None.
   """
 
   generator: Any
@@ -128,6 +130,38 @@ class Frozen(NamedTuple):
   perceptual: Any
   mean_latent: jax.Array
   prior: ViewLightPrior
+  latent_basis: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings:
+  """Static numbers of the fit by the factors themselves; explained in `config.py` under `fit`."""
+
+  factors: str = 'networks'
+  box: tuple[float, ...] = ()
+  rim: float = 1.05
+  depth_rate: float = 1e-2
+  albedo_rate: float = 2e-2
+  view_rate: float = 1e-2
+  light_rate: float = 1e-2
+  own_view_rate: float = 5e-3
+  last_rate: float = 0.1
+  hold_views: float = 0.3
+  lam_own: float = 0.1
+  lam_smooth: float = 0.05
+  lam_bend: float = 0.05
+  lam_mirror: float = 0.0
+  lam_relief: float = 0.0
+  lam_draw: float = 0.02
+  lam_own_view: float = 0.0
+  lam_hidden: float = 0.1
+  refine_iterations: int = 0
+  refine_rate: float = 0.06
+  lam_latent: float = 0.1
+  collect_iters: int = 100
+  largest_error: float = 1.5
+  largest_relief: float = 2.0
+  largest_view: float = 3.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +194,7 @@ class Settings:
   view_scale: float = 1.0
   scale_mean_yaw: bool = False
   rand_light: tuple[float, ...] = (-1.0, 1.0, -0.2, 0.8, -0.1, 0.6, -0.6)
+  lights: str = 'range'
   relative_encoding: bool = True
   use_mask: bool = False
   f1_depth: int = 2
@@ -171,6 +206,7 @@ class Settings:
   beta1: float = 0.9
   beta2: float = 0.999
   weight_decay: float = 5e-4
+  fit: FitSettings = dataclasses.field(default_factory=FitSettings)
 
   def for_frozen(self, values):
     """Values as the networks that nothing trains take them: their type is that of the computation.

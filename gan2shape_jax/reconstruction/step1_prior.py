@@ -37,7 +37,7 @@ class Scene(NamedTuple):
 
 
 def observe(networks: Networks, params, instance: Instance, frozen, settings, *, flip) -> Scene:
-  """Predicts depth, view and light of the picture.
+  """Predicts depth, view and light of the picture, and looks at it from there.
 
   Args:
     networks: apply functions.
@@ -55,6 +55,25 @@ def observe(networks: Networks, params, instance: Instance, frozen, settings, *,
   code = autoencoder.predict_views(networks, params['view'], image, frozen, settings)[0]
   light = autoencoder.predict_lights(networks, params['light'], image, frozen, settings)[0]
   view = autoencoder.view_from_code(code, settings)
+  return observe_factors(depth, view, light, instance, frozen, settings, flip=flip)
+
+
+def observe_factors(depth, view, light, instance: Instance, frozen, settings, *, flip) -> Scene:
+  """The picture's shape as seen from its own view.
+
+  Args:
+    depth: [size, size] canonical depth.
+    view: [6] radians and camera units.
+    light: [4] light code.
+    instance: the picture.
+    frozen: weights of the perceptual term.
+    settings: of the method.
+    flip: whether the mirrored shape is looked at too.
+
+  Returns:
+    A `Scene`.
+  """
+  image = instance.image[None]
   depths = jnp.stack([depth, autoencoder.mirror(depth)]) if flip else depth[None]
   shapes = jax.vmap(lambda d: autoencoder.geometry(d, view, settings))(depths)
   mask = jnp.prod(shapes.valid, axis=0)[None]

@@ -25,11 +25,13 @@ class Draw(NamedTuple):
     view: [6] view in network units.
     direction: [2] slopes dx, dy of the light.
     strength: [] change k of the diffuse light.
+    light: [4] light code drawn from the prior, for `sampling.lights` 'prior'.
   """
 
   view: jax.Array
   direction: jax.Array
   strength: jax.Array
+  light: jax.Array | None = None
 
 
 class Source(NamedTuple):
@@ -59,7 +61,11 @@ def draw(key, frozen: Frozen, settings: Settings) -> Draw:
       jax.random.uniform(y_key, minval=y0, maxval=y1),
     ]
   )
-  return Draw(view, direction, jax.random.uniform(strength_key, minval=k0, maxval=k1))
+  strength = jax.random.uniform(strength_key, minval=k0, maxval=k1)
+  if settings.lights == 'range':
+    return Draw(view, direction, strength)
+  normals = jax.random.normal(jax.random.fold_in(key, 4), (4,))
+  return Draw(view, direction, strength, priors.light_from_normals(normals, frozen.prior))
 
 
 def source(factors: Factors, instance: Instance, frozen: Frozen, settings: Settings) -> Source:
@@ -71,7 +77,12 @@ def source(factors: Factors, instance: Instance, frozen: Frozen, settings: Setti
 
 
 def drawn_light(light, drawn: Draw, settings: Settings) -> renderer.Light:
-  """The light of a pseudo sample: the picture's, brighter by k, from the direction drawn."""
+  """The light of a pseudo sample: the picture's, brighter by k, from the direction drawn.
+
+  With `sampling.lights` 'prior' it is one of the prior's: lights as strong as the GAN has them.
+  """
+  if drawn.light is not None:
+    return renderer.light_from_code(drawn.light)
   own = renderer.light_from_code(light)
   alpha = settings.rand_light[6]
   direction = renderer.light_direction(drawn.direction[0], drawn.direction[1])
@@ -97,6 +108,9 @@ def pseudo_sample(origin: Source, drawn: Draw, settings: Settings):
   light = drawn_light(factors.light, drawn, settings)
   texture = renderer.lambertian(factors.albedo, origin.normals, light)
   image = jnp.clip(renderer.sample_bilinear(texture, shape.grid), -1, 1)
+  if settings.fit.factors == 'direct':
+    # Only what a latent can show counts: no grey rim, no sheared background.
+    return image, shape.valid * renderer.sample_bilinear(factors.mask, shape.grid)
   mask = factors.mask if settings.use_mask else jnp.ones_like(factors.mask)
   return image, renderer.sample_nearest(mask, shape.grid)
 
@@ -149,6 +163,12 @@ def latent_offsets(trained, networks: Networks, images, origin: Source, frozen, 
   return stylegan2.mapping(generator, codes + center_hidden, start=entry) - center
 
 
+def offset_latents(latent, offsets):
+  """Latents [batch, ...] of a picture's latent, w or w+, and offsets [batch, w_dim] of w."""
+  spread = offsets if latent.ndim == 1 else offsets[:, None]
+  return jnp.broadcast_to(latent[None], (len(offsets), *latent.shape)) + spread
+
+
 def project(trained, networks, images, origin: Source, latent, frozen, settings):
   """Projects pseudo samples onto the GAN's images.
 
@@ -165,8 +185,7 @@ def project(trained, networks, images, origin: Source, latent, frozen, settings)
     images [batch, size, size, 3] and offsets [batch, w_dim].
   """
   offsets = latent_offsets(trained, networks, images, origin, frozen, settings)
-  spread = offsets if latent.ndim == 1 else offsets[:, None]
-  latents = jnp.broadcast_to(latent[None], (images.shape[0], *latent.shape)) + spread
+  latents = offset_latents(latent, offsets)
   return gan_images(latents, frozen, settings, images.shape[1]), offsets
 
 
@@ -209,6 +228,8 @@ def pseudo_batch(keys, origin: Source, frozen: Frozen, settings: Settings):
 
 def drawn_light_code(light, drawn: Draw, settings: Settings):
   """The light of a pseudo sample as a light code [4] (ambient, diffuse, dx, dy)."""
+  if drawn.light is not None:
+    return drawn.light
   drawn_light_ = drawn_light(light, drawn, settings)
   strengths = jnp.stack([drawn_light_.ambient, drawn_light_.diffuse]) * 2 - 1
   return jnp.concatenate([strengths, drawn.direction])

@@ -1,0 +1,116 @@
+"""Latents themselves as variables, so that projections follow the views and lights they are of.
+
+An encoder that a few hundred iterations have taught follows the pseudo samples half of the way
+(docs/experiments_log.md). Some steps on each latent do the rest. They are taken in the principal
+directions of w, each divided by w's deviation along it, so that one rate serves all and the pull to
+where the encoder put the latent is that of the GAN's own distribution.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gan2shape_jax.reconstruction.state import Frozen, Settings
+from gan2shape_jax.reconstruction.step2_projection import gan_images
+
+EXPLAINED = 0.995  # part of w's variance that the directions hold together
+
+
+class Refinement(NamedTuple):
+  """A batch of latents on its way.
+
+  Attributes:
+    coefficients: [batch, n] along the basis; zero is where the encoder put the latent.
+    optimizer: optax state.
+    latents: [batch, w_dim] or [batch, layers, w_dim] where the encoder put them.
+    images: [batch, size, size, 3] pseudo samples to follow.
+    masks: [batch, size, size, 1] what counts.
+  """
+
+  coefficients: jax.Array
+  optimizer: Any
+  latents: jax.Array
+  images: jax.Array
+  masks: jax.Array
+
+
+def principal_directions(latents, explained: float = EXPLAINED):
+  """The basis in which latents are refined.
+
+  Args:
+    latents: [n, w_dim] of the GAN's own distribution.
+    explained: part of the variance that the directions hold together.
+
+  Returns:
+    [w_dim, k]: principal directions, each as long as the standard deviation along it.
+  """
+  # On the host, once a run: the basis' shape depends on the values.
+  latents = np.asarray(latents, np.float64)
+  covariance = np.cov(latents, rowvar=False)
+  variances, directions = np.linalg.eigh(covariance)
+  variances, directions = np.maximum(variances[::-1], 0), directions[:, ::-1]
+  count = int(np.searchsorted(np.cumsum(variances) / variances.sum(), explained)) + 1
+  return np.float32(directions[:, :count] * np.sqrt(variances[:count]))
+
+
+def _optimizer(settings: Settings):
+  return optax.adam(settings.fit.refine_rate)
+
+
+def begin(latents, images, masks, frozen: Frozen, settings: Settings) -> Refinement:
+  """Starts at the encoder's latents; arguments as of `Refinement`."""
+  coefficients = jnp.zeros((len(latents), frozen.latent_basis.shape[1]))
+  state = _optimizer(settings).init(coefficients)
+  return Refinement(coefficients, state, latents, images, masks)
+
+
+def refined_latents(refinement: Refinement, frozen: Frozen):
+  """The latents as they now are, of the shape of `Refinement.latents`."""
+  # precision: on TPUs the default product would round offsets to bfloat16.
+  offsets = jnp.matmul(refinement.coefficients, frozen.latent_basis.T, precision='highest')
+  latents = refinement.latents
+  return latents + (offsets if latents.ndim == 2 else offsets[:, None])
+
+
+def loss(coefficients, refinement: Refinement, frozen: Frozen, settings: Settings):
+  """Masked L1 to the pseudo samples and the pull to the encoder's latents, mean over the batch.
+
+  Returns:
+    The total and a dict of all terms.
+  """
+  latents = refined_latents(refinement._replace(coefficients=coefficients), frozen)
+  size = refinement.images.shape[1]
+  made = gan_images(latents, frozen, settings, size)
+  error = jnp.sum(jnp.abs(made - refinement.images) * refinement.masks, axis=(1, 2, 3))
+  l1 = jnp.mean(error / (3 * refinement.masks.sum((1, 2, 3)) + 1e-6))
+  pull = jnp.mean(coefficients**2)
+  total = l1 + settings.fit.lam_latent * pull
+  return total, {'l1': l1, 'latent': pull, 'total': total}
+
+
+def step(refinement: Refinement, frozen: Frozen, settings: Settings, *, part, mean):
+  """One step of all latents of the batch.
+
+  Args:
+    refinement: the whole batch.
+    frozen: holds generator and basis.
+    settings: of the method.
+    part: picks this device's share of the batch.
+    mean: over devices.
+
+  Returns:
+    The `Refinement` after it, and the terms before it.
+  """
+
+  def objective(coefficients):
+    own = part((coefficients, refinement.latents, refinement.images, refinement.masks))
+    return loss(own[0], Refinement(own[0], None, *own[1:]), frozen, settings)
+
+  (_, terms), grads = jax.value_and_grad(objective, has_aux=True)(refinement.coefficients)
+  grads, terms = mean((grads, terms))
+  updates, state = _optimizer(settings).update(grads, refinement.optimizer)
+  coefficients = optax.apply_updates(refinement.coefficients, updates)
+  return refinement._replace(coefficients=coefficients, optimizer=state), terms
