@@ -32,7 +32,7 @@ _LEAST_BOND = 1e-3
 _STEEPNESS = 2.0  # of the rim, per pixel
 
 _LEAST_SHARE, _MOST_SHARE = 0.02, 0.85  # of the picture that an object covers
-_MOST_BORDER = 0.6  # of the picture's border
+_MOST_BORDER = 0.45  # of the picture's border
 _LEAST_AGREEMENT = 0.3  # intersection over union with the start
 _LEAST_CONTRAST = 0.75  # pixels whose colour alone tells the side, 0.5 by chance
 
@@ -181,7 +181,7 @@ def _smooth_field(colours, weight, size):
     weighted = basis * robust[:, None]
     ridge = 1e-8 * robust.sum() * np.eye(basis.shape[1])
     rest = colours - basis @ np.linalg.solve(weighted.T @ basis + ridge, weighted.T @ colours)
-    error = np.sqrt((rest**2).mean(1))
+    error = np.sqrt(_square(rest) / 3)
     order = np.argsort(error)
     upto = np.cumsum(weight[order])
     scale = error[order][np.searchsorted(upto, upto[-1] / 2)] + _NOISE
@@ -201,47 +201,52 @@ def _monomials(size, degree):
 def _mixture(colours, weight, count):
   """A mixture of Gaussians of weighted colours [n, 3]: far points, k-means, a little EM."""
   means = [weight @ colours / weight.sum()]
-  distance = ((colours - means[0]) ** 2).sum(1)
+  distance = _square(colours - means[0])
   for _ in range(count - 1):
     means.append(colours[np.argmax(distance * weight)])
-    distance = np.minimum(distance, ((colours - means[-1]) ** 2).sum(1))
+    distance = np.minimum(distance, _square(colours - means[-1]))
   means = np.stack(means)
   for _ in range(5):
-    nearest = np.argmin(((colours[:, None] - means) ** 2).sum(-1), 1)
-    members = weight[:, None] * (nearest[:, None] == np.arange(count))
-    total = members.sum(0)[:, None]
-    means = np.where(total > 1e-6, members.T @ colours / np.maximum(total, 1e-9), means)
+    nearest = np.argmin(_square(means)[:, None] - 2 * means @ colours.T, 0)
+    members = weight * (nearest == np.arange(count)[:, None])
+    total = members.sum(1)[:, None]
+    means = np.where(total > 1e-6, members @ colours / np.maximum(total, 1e-9), means)
   mixture = _Mixture(np.full(count, 1 / count), means, np.tile(0.02 * np.eye(3), (count, 1, 1)))
+  squares = (colours[:, :, None] * colours[:, None, :]).reshape(-1, 9)
   for _ in range(3):
     parts = _log_parts(colours, mixture)
-    members = np.exp(parts - np.logaddexp.reduce(parts, -1, keepdims=True)) * weight[:, None]
-    total = members.sum(0) + 1e-9
-    means = members.T @ colours / total[:, None]
-    rest = colours[None] - means[:, None]
-    spread = np.swapaxes(members.T[..., None] * rest, 1, 2) @ rest / total[:, None, None]
+    members = np.exp(parts - np.logaddexp.reduce(parts, 0)) * weight
+    total = members.sum(1) + 1e-9
+    means = members @ colours / total[:, None]
+    spread = (members @ squares / total[:, None]).reshape(-1, 3, 3)
+    spread = spread - means[:, :, None] * means[:, None, :]
     mixture = _Mixture(total / total.sum(), means, spread + 1e-4 * np.eye(3))
   return mixture
 
 
 def _log_parts(colours, mixture):
+  """[k, n] log of each Gaussian's share times its density."""
   return np.stack(
     [
       np.log(share + 1e-12) + _log_normal(colours - mean, covariance)
       for share, mean, covariance in zip(*mixture, strict=True)
-    ],
-    -1,
+    ]
   )
 
 
 def _log_mixture(colours, mixture):
-  return np.logaddexp.reduce(_log_parts(colours, mixture), -1)
+  return np.logaddexp.reduce(_log_parts(colours, mixture), 0)
+
+
+def _square(vectors):
+  return np.einsum('nc,nc->n', vectors, vectors)
 
 
 def _log_normal(rest, covariance):
   """Log density of the normal distribution around 0 at [n, 3]."""
   whitened = rest @ np.linalg.inv(np.linalg.cholesky(covariance)).T
   logdet = np.linalg.slogdet(2 * np.pi * covariance)[1]
-  return -0.5 * ((whitened**2).sum(1) + logdet)
+  return -0.5 * (_square(whitened) + logdet)
 
 
 def _random_walker(colours, size):
