@@ -34,7 +34,7 @@ _STEEPNESS = 2.0  # of the rim, per pixel
 _LEAST_SHARE, _MOST_SHARE = 0.02, 0.85  # of the picture that an object covers
 _MOST_BORDER = 0.45  # of the picture's border
 _LEAST_AGREEMENT = 0.3  # intersection over union with the start
-_LEAST_CONTRAST = 0.75  # pixels whose colour alone tells the side, 0.5 by chance
+_LEAST_CONTRAST = 0.8  # pixels whose colour alone tells the side, 0.5 by chance
 
 
 class _Mixture(NamedTuple):

@@ -90,9 +90,11 @@ def test_noise_returns_the_start():
   assert 'the start region' in origin
 
 
-def test_object_that_fills_the_picture_returns_the_start():
-  inside = (ROWS > 1) | (COLUMNS > 20)
-  mask, origin = mask_from_fit(picture(inside, 'ramp'), START)
+@pytest.mark.parametrize('rows', [0, 5])
+def test_object_that_fills_the_picture_returns_the_start(rows):
+  grain = np.random.default_rng(0).normal(0, 0.1, (SIZE, SIZE, 3))
+  image = np.where((rows <= ROWS)[..., None], 0.3 + grain, -0.9)
+  mask, origin = mask_from_fit(image, START)
   np.testing.assert_array_equal(mask, START)
   assert 'the start region' in origin
 
