@@ -21,6 +21,7 @@ NETWORKS = Networks._fields
 _SMALLEST_IMAGE = 64  # the networks halve so often
 _CHOICES = {
   'data.on_error': ('stop', 'skip'),
+  'results.texture': ('photo', 'albedo'),
   'mode': ('fit', 'predict', 'joint'),
   'precision': ('float32', 'bf16'),
   'loss.perceptual': ('lpips', 'discriminator', 'none'),
@@ -50,6 +51,7 @@ _NOT_NEGATIVE = (
   'parallel.cpu_devices',
   'parallel.devices',
   'prior.iterations',
+  'results.texture_size',
   *(f'stages.{stage}.step{step}' for stage in ('first', 'later') for step in (1, 2, 3)),
 )
 
