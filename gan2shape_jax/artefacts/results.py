@@ -265,6 +265,8 @@ def mesh_from_surface(shown: TexturedSurface, camera: Camera, *, size: int = _ME
 
 def _write_sheets(folder, result, shown, frames, front, fitted, path, lights):
   sheet = input_sheet(result, front, fitted, np.asarray(shown.surface.layers))
+  photo = result.image if result.photo is None else result.photo
+  pictures.write_png(folder / 'picture.png', pictures.to_uint8(photo))
   pictures.write_png(folder / 'sheet.png', sheet)
   pictures.write_png(folder / 'views.png', views_sheet(frames, path))
   grid = [pictures.cut_out(image, front.valid) for image in relit(front, lights)]
