@@ -12,9 +12,9 @@ from scipy import ndimage
 from gan2shape_jax.artefacts.resizing import enlarged
 from gan2shape_jax.renderer import Camera
 
-_SPACE = 0.8  # standard deviations: distance in pixels of the depth map ...
-_COLOUR = 0.2  # ... and colour on the scale -1 to 1
-_STEP = 1.5  # disagreement of neighbouring planes, in pixel widths, at which half is taken
+_SPACE = 0.5  # standard deviations: distance in pixels of the depth map ...
+_COLOUR = 0.15  # ... and colour on the scale -1 to 1
+_STEP = 4.0  # disagreement of neighbouring planes, in pixel widths, at which half is taken
 
 
 def guided_depth(depth, smooth, guide, camera: Camera) -> np.ndarray:

@@ -16,7 +16,7 @@ from gan2shape_jax.artefacts.files import whole_file, write_bytes
 from gan2shape_jax.artefacts.object_mask import as_one_piece
 from gan2shape_jax.renderer import Camera
 
-_STEEPEST = 4.0  # depth from pixel to pixel, in their widths, along rows and columns
+_STEEPEST = 3.0  # depth from pixel to pixel, in their widths, along rows and columns
 _CUT = (0.15, 0.85)  # where between two pixels the rim may run
 
 
@@ -43,7 +43,7 @@ def mesh_from_depth(depth, mask, texture, camera: Camera) -> Mesh:
 
   Cells of four pixels are two triangles each; those at the rim are cut where the mask passes 0.5
   (marching triangles), so that the rim runs between pixels. No step of depth from pixel to pixel
-  exceeds four pixel widths: what lies behind an edge is drawn forward.
+  exceeds three pixel widths: what lies behind an edge is drawn forward.
 
   Args:
     depth: [size, size] camera units.

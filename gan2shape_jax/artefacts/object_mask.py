@@ -11,11 +11,10 @@ from scipy import ndimage
 from gan2shape_jax.artefacts.resizing import sampled
 from gan2shape_jax.artefacts.smooth_fill import smooth_fill
 from gan2shape_jax.artefacts.visibility import Seen
+from gan2shape_jax.renderer import Camera
 
-_WALL = 0.2  # at the rim, surfaces whose normal's z is below this are cut off: steeper than 78 deg
-_SPIKE = 1.25  # details: what is narrower than about three of them is no part of the object
-_STRIP = 4.0  # ... or than about eight, where only a cut wall made it so
-_KEPT = 0.5  # part of the object that cutting walls must leave, else the depth is too rough for it
+_SPIKE = 1.25  # details: where no disk of this radius fits, the object is too thin to be one
+_RIM_SLOPE = 2.0  # pixel widths of depth a pixel at the very rim
 # Neighbours along the edges of the mesh's triangles (see `renderer.warping`).
 NEIGHBOURS = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]], bool)
 
@@ -31,48 +30,37 @@ def carried_mask(mask, seen: Seen) -> np.ndarray:
     [size, size] in [0, 1].
   """
   own = sampled(mask, seen.grid, size=len(mask))[..., 0]
-  weight = seen.weight
+  # Right behind an outline of the shape, what the picture shows of the object is that before it.
+  weight = seen.weight * (seen.clear + (1 - seen.clear) * (1 - own))
   other = 0.5 * (1 - weight) * weight[:, ::-1]
   total = weight + other
   mean = (weight * own + other * own[:, ::-1]) / np.maximum(total, 1e-6)
   return np.clip(smooth_fill(mean[..., None], np.minimum(4 * total, 1))[..., 0], 0, 1)
 
 
-def solid_mask(mask, normal, *, pixel: float = 1.0) -> np.ndarray:
-  """Makes one piece without holes of a mask, without the steep walls at its rim.
+def solid_mask(mask, *, detail: float = 1.0) -> np.ndarray:
+  """Makes one piece without holes and spikes of a mask.
 
   Args:
     mask: [size, size] in [0, 1]; where it reaches 0.5 nowhere, all is object.
-    normal: [size, size, 3] canonical unit normals.
-    pixel: width of the mask's details: pixels of `size` for one of the resolution it was found at.
+    detail: pixels of the mask for one of the resolution that it was found at.
 
   Returns:
     float32 [size, size] in [0, 1]: at least 0.5 on one piece without holes and less elsewhere,
     with a smooth rim.
   """
-  mask = ndimage.gaussian_filter(np.asarray(mask, np.float32), 0.6 * pixel, mode='nearest')
+  mask = ndimage.gaussian_filter(np.asarray(mask, np.float32), 0.6 * detail, mode='nearest')
   inside = mask >= 0.5
   if not inside.any():
     return np.ones_like(mask)
-  slope = ndimage.gaussian_filter(np.asarray(normal)[..., 2], 0.5 * pixel, mode='nearest')
-  gentle = _without_strips(inside, inside & (slope >= _WALL), _STRIP * pixel)
-  candidates = [opened(gentle, _SPIKE * pixel), opened(inside, _SPIKE * pixel), inside]
-  large_enough = (one_piece(c).sum() >= _KEPT * inside.sum() for c in candidates)
-  inside = candidates[next((k for k, large in enumerate(large_enough) if large), -1)]
-  inside = one_piece(inside)
+  smooth = opened(inside, _SPIKE * detail)
+  inside = one_piece(smooth if smooth.any() else inside)
   soft = np.where(inside, np.maximum(mask, 0.5), np.minimum(mask, 0.49))
   depth = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
   # Holes of the carried mask are none of the object's: inside, the distance to the rim decides.
-  soft = np.where(depth > 2 * pixel, 1.0, np.where(depth < -2 * pixel, 0.0, soft))
-  soft = ndimage.gaussian_filter(soft, 0.6 * pixel, mode='nearest')
+  soft = np.where(depth > 2 * detail, 1.0, np.where(depth < -2 * detail, 0.0, soft))
+  soft = ndimage.gaussian_filter(soft, 0.6 * detail, mode='nearest')
   return as_one_piece(soft)
-
-
-def _without_strips(inside, gentle, radius):
-  """Takes off what hangs on the object as a strip once the walls are cut, but is none without."""
-  core = opened(gentle, radius)
-  reached = ndimage.binary_dilation(core, iterations=round(2 * radius), mask=gentle)
-  return gentle & (reached | ~opened(inside, radius))
 
 
 def opened(inside, radius: float) -> np.ndarray:
@@ -115,3 +103,30 @@ def as_one_piece(mask) -> np.ndarray:
   mask = np.asarray(mask, np.float32)
   piece = one_piece(mask >= 0.5)
   return np.where(piece, np.maximum(mask, np.float32(0.5)), np.minimum(mask, np.float32(0.49)))
+
+
+def with_clean_rim(depth, mask, camera: Camera, *, detail: float) -> np.ndarray:
+  """Takes out of an object's rim what slopes to the background behind it.
+
+  Between the outermost pixel of an object and the next an enlarged depth map descends to what lies
+  behind; the mask's edge runs through that slope.
+
+  Args:
+    depth: [size, size] camera units.
+    mask: [size, size] in [0, 1]; at least 0.5 on the object.
+    camera: camera of the depth map.
+    detail: pixels of the depth map for one of the resolution that it was found at.
+
+  Returns:
+    float32 [size, size]: the depth, nearer by what exceeds two pixel widths a pixel within about
+    one detail of the rim.
+  """
+  depth, inside = np.asarray(depth, np.float32), np.asarray(mask) >= 0.5
+  core = ndimage.distance_transform_edt(np.pad(inside, 1, mode='edge'))[1:-1, 1:-1] > detail
+  if not core.any():
+    return depth
+  distance, nearest = ndimage.distance_transform_edt(~core, return_indices=True)
+  pixel = 2 * np.tan(np.deg2rad(camera.fov) / 2) * depth.mean() / (len(depth) - 1)
+  limit = depth[tuple(nearest)] + _RIM_SLOPE * pixel * distance
+  band = inside & ~core & (distance <= 2 * detail + 1)
+  return np.where(band, np.minimum(depth, limit), depth).astype(np.float32)

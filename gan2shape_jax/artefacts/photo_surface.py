@@ -8,7 +8,7 @@ import numpy as np
 
 from gan2shape_jax.artefacts import pictures
 from gan2shape_jax.artefacts.guided_depth import guided_depth
-from gan2shape_jax.artefacts.object_mask import carried_mask, solid_mask
+from gan2shape_jax.artefacts.object_mask import carried_mask, solid_mask, with_clean_rim
 from gan2shape_jax.artefacts.photo_texture import photo_texture, views_seen
 from gan2shape_jax.artefacts.resizing import area_means, reduced, sampled
 from gan2shape_jax.artefacts.views import Surface, render_view, surface_from_factors
@@ -43,7 +43,7 @@ def whole_mask(factors: Factors, camera: Camera, mask, *, size: int) -> np.ndarr
     float32 [n, n, 1] in [0, 1], at least 0.5 on the object.
   """
   smooth = surface_from_factors(factors, camera, size=size)
-  found = _whole_mask(factors, smooth, np.asarray(smooth.layers[..., 6:9]), camera, mask)
+  found = _whole_mask(factors, smooth, camera, mask)
   return reduced(found[..., None], len(factors.depth))
 
 
@@ -77,22 +77,24 @@ def textured_surface(
   """
   smooth = surface_from_factors(factors, camera, size=size)
   depth, layers = np.asarray(smooth.depth), np.asarray(smooth.layers)
-  normal, fit_size = layers[..., 6:9], len(factors.depth)
+  fit_size = len(factors.depth)
   if photo is None:
-    found = _whole_mask(factors, smooth, normal, camera, mask)
+    found = _whole_mask(factors, smooth, camera, mask)
     surface = Surface(depth, np.concatenate([layers[..., :9], found[..., None]], axis=-1))
     return TexturedSurface(surface, pictures.to_uint8(layers[..., :3]))
   photo = np.asarray(photo)
   if photo.dtype == np.uint8:
     photo = photo.astype(np.float32) / 127.5 - 1
-  seen = seen_from(depth, factors.view, camera, detail=size / fit_size)
+  detail = size / fit_size
+  seen = seen_from(depth, factors.view, camera, detail=detail)
   guide = sampled(area_means(photo, size), seen.grid, size=fit_size)
   # What the picture hides has no outlines to follow.
   guide = seen.weight[..., None] * (guide - layers[..., :3]) + layers[..., :3]
   depth = guided_depth(factors.depth, depth, guide, camera)
+  found = _whole_mask(factors, smooth, camera, mask, seen)
+  depth = with_clean_rim(depth, found, camera, detail=detail)
   normal, shading = map(np.asarray, _shaded(depth, factors.light, camera))
-  seen = seen_from(depth, factors.view, camera, detail=size / fit_size)
-  found = _whole_mask(factors, smooth, normal, camera, mask, seen)
+  seen = seen_from(depth, factors.view, camera, detail=detail)
   if mask is None:
     mask = reduced(render_view(smooth, factors.view, camera).mask[..., None], fit_size)
   texture = photo_texture(
@@ -111,13 +113,14 @@ def textured_surface(
   return TexturedSurface(surface, pictures.to_uint8(texture.shaded))
 
 
-def _whole_mask(factors, smooth, normal, camera, mask, seen=None):
+def _whole_mask(factors, smooth, camera, mask, seen=None):
   """[size, size], from the picture's mask or, without one, from the canonical one."""
-  detail = len(normal) / len(factors.depth)
+  depth = np.asarray(smooth.depth)
+  detail = len(depth) / len(factors.depth)
   if mask is None:
-    return solid_mask(np.asarray(smooth.layers[..., 9]), normal, pixel=detail)
-  seen = seen or seen_from(np.asarray(smooth.depth), factors.view, camera, detail=detail)
-  return solid_mask(carried_mask(mask, seen), normal, pixel=detail)
+    return solid_mask(np.asarray(smooth.layers[..., 9]), detail=detail)
+  seen = seen or seen_from(depth, factors.view, camera, detail=detail)
+  return solid_mask(carried_mask(mask, seen), detail=detail)
 
 
 @jax.jit

@@ -9,7 +9,7 @@ shading, so that a mirrored cheek is lit as the cheek it replaces.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ _DARKEST = 0.05  # shading below this is no light to divide by
 _BRIGHTEST = 4.0  # albedo on the scale 0 to 1 beyond which a colour is no surface's
 _RIM = (0.2, 0.4)  # of the canonical mask: all that is shown of the object has its colours
 _PURE = (0.6, 0.95)  # of the blurred mask: colours of the rim are mixed with what lies behind
+_BETTER = (0.05, 0.2)  # cosines by which the mirrored side must be seen better
 _MOSTLY = (0.5, 0.75)  # ... which are still better than none
 _SMEARED = (0.05, 0.15)  # cosines of angles at which the picture's pixels are too
 _SMOOTH = 4.0  # pixels of the fit over which colours are compared
@@ -43,6 +44,14 @@ class Texture(NamedTuple):
   shaded: np.ndarray
   albedo: np.ndarray
   own: np.ndarray
+
+
+class _Source(NamedTuple):
+  """Colours as a function n -> [n, n, 3], where they are known and where they are taken."""
+
+  make: Callable[[int], np.ndarray]
+  known: np.ndarray
+  weight: np.ndarray
 
 
 def photo_texture(
@@ -81,20 +90,26 @@ def photo_texture(
   on_object, beside = (seen.weight * smooth_step(part, *_PURE) for part in (outline, 1 - outline))
   own = mask * on_object + (1 - mask) * beside
   mirrored = mask * on_object[:, ::-1] + (1 - mask) * beside[:, ::-1]
+  quality = seen.visible * seen.facing
+  better = smooth_step(quality[:, ::-1] - quality, *_BETTER)
   photo_albedo = functools.partial(_photo_albedo, photo, seen.grid, shading, size)
-  sources = [(photo_albedo, own), (lambda n: photo_albedo(n)[:, ::-1], mirrored)]
+  sources = [
+    _Source(photo_albedo, own, own),
+    _Source(lambda n: photo_albedo(n)[:, ::-1], mirrored, mirrored * better),
+  ]
   if others:
     turned, weight = _other_views(others, mask, size, shading)
-    sources.append((functools.partial(enlarged, turned), weight))
-  sources.append((photo_albedo, grazed))
-  sources.append((functools.partial(enlarged, _unit(albedo)), np.ones_like(own)))
+    sources.append(_Source(functools.partial(enlarged, turned), weight, weight))
+  sources.append(_Source(photo_albedo, grazed, grazed))
+  everywhere = np.ones_like(own)
+  sources.append(_Source(functools.partial(enlarged, _unit(albedo)), everywhere, everywhere))
 
   large = max(len(photo), small)
-  corrections = _corrections([(make(small), weight) for make, weight in sources], mask, size)
+  corrections = _corrections(sources, mask, size)
   result, covered = np.zeros((large, large, 3), np.float32), np.zeros((large, large, 1), np.float32)
-  for (make, weight), correction in zip(sources, corrections, strict=True):
-    share = (1 - covered) * enlarged(weight[..., None], large)
-    result += share * (make(large) + enlarged(correction, large))
+  for source, correction in zip(sources, corrections, strict=True):
+    share = (1 - covered) * enlarged(source.weight[..., None], large)
+    result += share * (source.make(large) + enlarged(correction, large))
     covered += share
   result = np.clip(result, 0, _BRIGHTEST)
   shaded = np.clip(result * enlarged(shading[..., None], large), 0, 1) * 2 - 1
@@ -157,18 +172,17 @@ def _other_views(others, mask, size, shading):
 
 def _corrections(sources, mask, size):
   """What to add to each source's colours to meet those that go before it."""
-  width = _SMOOTH * len(mask) / size
-  corrections = [np.zeros_like(sources[0][0])]
-  so_far, known = sources[0]
-  for colours, weight in sources[1:]:
-    correction = np.zeros_like(colours)
+  small, width = len(mask), _SMOOTH * len(mask) / size
+  so_far, known = sources[0].make(small), sources[0].weight
+  corrections = [np.zeros_like(so_far)]
+  for source in sources[1:]:
+    colours, correction = source.make(small), np.zeros_like(so_far)
     for region in (mask, 1 - mask):
-      both = region * known * weight
-      difference = _blurred((both[..., None] * (so_far - colours)), width)
-      amount = _blurred(both[..., None], width)
+      both = (region * known * source.known)[..., None]
+      difference, amount = _blurred(both * (so_far - colours), width), _blurred(both, width)
       filled = smooth_fill(difference / np.maximum(amount, 1e-6), np.clip(4 * amount[..., 0], 0, 1))
       correction += region[..., None] * filled
-    share = (1 - known) * weight
+    share = (1 - known) * source.weight
     total = np.maximum(known + share, 1e-6)[..., None]
     so_far = (known[..., None] * so_far + share[..., None] * (colours + correction)) / total
     known = known + share

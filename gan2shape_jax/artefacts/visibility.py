@@ -38,8 +38,8 @@ class Seen(NamedTuple):
     visible: [size, size] 1 where the view sees the pixel, 0 where something hides it or it lies
       outside the view; softly in between.
     clear: [size, size] 1 where nothing much nearer is seen right beside the pixel. A picture's
-      outlines miss those of the fitted shape by a few pixels, so what lies behind an outline may
-      wear the colours of what lies before it.
+      outlines miss those of the fitted shape by a few pixels, so that right behind one it may be
+      the object before it that the picture shows.
     facing: [size, size] cosine between the surface and the view's ray, negative for back sides.
   """
 
@@ -50,8 +50,8 @@ class Seen(NamedTuple):
 
   @property
   def weight(self) -> np.ndarray:
-    """[size, size] in [0, 1]: how far the view's colours can be trusted."""
-    return self.visible * self.clear * smooth_step(self.facing, *_GRAZING)
+    """[size, size] in [0, 1]: how well the view shows each pixel."""
+    return self.visible * smooth_step(self.facing, *_GRAZING)
 
 
 @jax.jit
