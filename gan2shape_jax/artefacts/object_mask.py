@@ -14,6 +14,7 @@ from gan2shape_jax.artefacts.visibility import Seen
 from gan2shape_jax.renderer import Camera
 
 _SPIKE = 1.25  # details: where no disk of this radius fits, the object is too thin to be one
+_BEHIND = 0.1  # trust in the object's being right behind an outline
 _RIM_SLOPE = 2.0  # pixel widths of depth a pixel at the very rim
 # Neighbours along the edges of the mesh's triangles (see `renderer.warping`).
 NEIGHBOURS = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]], bool)
@@ -30,12 +31,14 @@ def carried_mask(mask, seen: Seen) -> np.ndarray:
     [size, size] in [0, 1].
   """
   own = sampled(mask, seen.grid, size=len(mask))[..., 0]
-  # Right behind an outline of the shape, what the picture shows of the object is that before it.
-  weight = seen.weight * (seen.clear + (1 - seen.clear) * (1 - own))
+  # Right behind an outline of the shape, what the picture shows of the object may be that before
+  # it: believed only where the other side does not say otherwise.
+  trust = _BEHIND + (1 - _BEHIND) * np.maximum(seen.clear, 1 - own)
+  weight = seen.weight * trust
   other = 0.5 * (1 - weight) * weight[:, ::-1]
   total = weight + other
   mean = (weight * own + other * own[:, ::-1]) / np.maximum(total, 1e-6)
-  return np.clip(smooth_fill(mean[..., None], np.minimum(4 * total, 1))[..., 0], 0, 1)
+  return np.clip(smooth_fill(mean[..., None], np.minimum(8 * total, 1))[..., 0], 0, 1)
 
 
 def solid_mask(mask, *, detail: float = 1.0) -> np.ndarray:
@@ -49,7 +52,7 @@ def solid_mask(mask, *, detail: float = 1.0) -> np.ndarray:
     float32 [size, size] in [0, 1]: at least 0.5 on one piece without holes and less elsewhere,
     with a smooth rim.
   """
-  mask = ndimage.gaussian_filter(np.asarray(mask, np.float32), 0.6 * detail, mode='nearest')
+  mask = ndimage.gaussian_filter(np.asarray(mask, np.float32), 0.8 * detail, mode='nearest')
   inside = mask >= 0.5
   if not inside.any():
     return np.ones_like(mask)
@@ -118,8 +121,8 @@ def with_clean_rim(depth, mask, camera: Camera, *, detail: float) -> np.ndarray:
     detail: pixels of the depth map for one of the resolution that it was found at.
 
   Returns:
-    float32 [size, size]: the depth, nearer by what exceeds two pixel widths a pixel within about
-    one detail of the rim.
+    float32 [size, size]: the depth, nearer by what exceeds two pixel widths a pixel within one
+    detail inside the rim and one and a half beyond it.
   """
   depth, inside = np.asarray(depth, np.float32), np.asarray(mask) >= 0.5
   core = ndimage.distance_transform_edt(np.pad(inside, 1, mode='edge'))[1:-1, 1:-1] > detail
@@ -128,5 +131,6 @@ def with_clean_rim(depth, mask, camera: Camera, *, detail: float) -> np.ndarray:
   distance, nearest = ndimage.distance_transform_edt(~core, return_indices=True)
   pixel = 2 * np.tan(np.deg2rad(camera.fov) / 2) * depth.mean() / (len(depth) - 1)
   limit = depth[tuple(nearest)] + _RIM_SLOPE * pixel * distance
-  band = inside & ~core & (distance <= 2 * detail + 1)
+  # A little beyond the mask too, or its soft edge would show the wall to the background.
+  band = ~core & (distance <= 2.5 * detail)
   return np.where(band, np.minimum(depth, limit), depth).astype(np.float32)

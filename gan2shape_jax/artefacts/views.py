@@ -25,7 +25,7 @@ from gan2shape_jax.renderer import (
 )
 
 _STRETCHED = 3.0  # pixels of a view over which one of the depth map may spread
-_POOR = 0.1  # part of a view that may be spread more
+_POOR = 0.2  # part of a view that may be spread more
 _COVERED = 0.75  # part of the front's area that a view must show: what has a back would show more
 _LEAST_YAW = 20.0
 _WALL = 0.05  # surfaces whose normal's z is below this are not the object's
@@ -144,7 +144,7 @@ def supported_yaw(factors: Factors, camera: Camera, max_yaw: float) -> float:
 
   Returns:
     Degrees, the largest yaw to both sides (in steps of 2.5, at least 20 where max_yaw is no less)
-    at which at most a tenth of the object's view is stretched more than threefold, and the
+    at which at most a fifth of the object's view is stretched more than threefold, and the
     object covers at least three quarters of the area it covers from the front (half a ball: to
     60 degrees; a flat picture: to 40).
   """
