@@ -105,9 +105,9 @@ def test_missing_and_damaged_results_are_explained(tmp_path):
 @pytest.mark.skipif(_BROWSER is None, reason=f'none of {", ".join(_BROWSERS)} is installed')
 def test_a_browser_draws_the_mesh_without_errors(page, tmp_path):
   flags = ['--headless', '--no-sandbox', '--disable-dev-shm-usage', '--enable-unsafe-swiftshader']
-  flags += ['--use-angle=swiftshader', f'--user-data-dir={tmp_path}', '--window-size=1400,1600']
-  flags += ['--enable-logging=stderr', '--timeout=20000', '--dump-dom', page.as_uri()]
-  done = subprocess.run([_BROWSER, *flags], capture_output=True, text=True, timeout=60)
+  flags += ['--use-angle=swiftshader', f'--user-data-dir={tmp_path}', '--window-size=1400,3200']
+  flags += ['--enable-logging=stderr', '--virtual-time-budget=5000', '--dump-dom', page.as_uri()]
+  done = subprocess.run([_BROWSER, *flags], capture_output=True, text=True, timeout=120)
   console = [line for line in done.stderr.splitlines() if 'CONSOLE' in line]
   assert console == []
   # The viewer says how many percent of the canvas the mesh covers, and WebGL's error.
@@ -144,6 +144,6 @@ def test_videos_stay_in_one_row_and_the_mesh_beside_the_picture(tmp_path, width)
   flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage']
   flags += [f'--user-data-dir={tmp_path / "browser"}', f'--window-size={width},900', '--dump-dom']
   command = [_BROWSER, *flags, (tmp_path / 'page.html').as_uri()]
-  dom = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+  dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
   found = dict(re.findall(r'data-(\w+)="(\w+)"', dom))
   assert found == {'videos': '1', 'stage': '1', 'same': 'true', 'overflow': 'false'}
