@@ -25,7 +25,7 @@ _BRIGHTEST = 4.0  # albedo on the scale 0 to 1 beyond which a colour is no surfa
 _RIM = (0.2, 0.4)  # of the canonical mask: all that is shown of the object has its colours
 _PURE = (0.6, 0.95)  # of the blurred mask: colours of the rim are mixed with what lies behind
 _BETTER = (0.05, 0.2)  # cosines by which the mirrored side must be seen better
-_MOSTLY = (0.5, 0.75)  # ... which are still better than none
+_MIXED = (0.5, 0.75)  # ... which are still better than none
 _SMEARED = (0.05, 0.15)  # cosines of angles at which the picture's pixels are too
 _SMOOTH = 4.0  # pixels of the fit over which colours are compared
 _ENOUGH = 4.0  # images of the GAN that see a point equally well: more tell nothing new
@@ -85,8 +85,10 @@ def photo_texture(
   small = len(mask)
   outline = _blurred(np.asarray(picture_mask, np.float32), len(picture_mask) / size)
   outline = sampled(outline, seen.grid, size=size)[..., 0]
-  mostly = (smooth_step(part, *_MOSTLY) for part in (mask * outline, (1 - mask) * (1 - outline)))
-  grazed = seen.visible * smooth_step(seen.facing, *_SMEARED) * sum(mostly)
+  # The object takes no colours from behind it, the surroundings may take some of its own.
+  mixed = smooth_step(mask * outline, *_MIXED)
+  mixed = mixed + smooth_step((1 - mask) * (1 - outline), *(limit - 0.25 for limit in _MIXED))
+  grazed = seen.visible * smooth_step(seen.facing, *_SMEARED) * mixed
   on_object, beside = (seen.weight * smooth_step(part, *_PURE) for part in (outline, 1 - outline))
   own = mask * on_object + (1 - mask) * beside
   mirrored = mask * on_object[:, ::-1] + (1 - mask) * beside[:, ::-1]
