@@ -62,7 +62,8 @@ def mesh_from_depth(depth, mask, texture, camera: Camera) -> Mesh:
   inside = above >= 0
   # Beyond the rim the object's depth goes on, or cut triangles would reach for what lies behind.
   nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
-  depth = depth[tuple(nearest)]
+  beyond = ndimage.gaussian_filter(depth[tuple(nearest)], 1.5, mode='nearest')
+  depth = np.where(inside, depth, beyond)
   pixel = 2 * np.tan(np.deg2rad(camera.fov) / 2) * depth.mean() / (size - 1)
   depth = _without_walls(depth, _STEEPEST * pixel)
 

@@ -131,6 +131,7 @@ def with_clean_rim(depth, mask, camera: Camera, *, detail: float) -> np.ndarray:
   distance, nearest = ndimage.distance_transform_edt(~core, return_indices=True)
   pixel = 2 * np.tan(np.deg2rad(camera.fov) / 2) * depth.mean() / (len(depth) - 1)
   limit = depth[tuple(nearest)] + _RIM_SLOPE * pixel * distance
+  limit = ndimage.gaussian_filter(limit, 0.7 * detail, mode='nearest')
   # A little beyond the mask too, or its soft edge would show the wall to the background.
   band = ~core & (distance <= 2.5 * detail)
   return np.where(band, np.minimum(depth, limit), depth).astype(np.float32)
