@@ -220,7 +220,11 @@ def get_default_config() -> ConfigDict:
   config.results.sheets = True  # without sheets, videos and mesh only arrays and metrics
   config.results.videos = True
   config.results.mesh = True
-  config.results.max_yaw = 70.0  # degrees; 45 for cars, churches, horses
+  config.results.texture = 'photo'  # the picture's own pixels, or albedo: the fitted albedo
+  config.results.texture_size = 0  # pixels at most; 0 = as many as the picture has, up to 2048
+  config.results.max_yaw = (
+    70.0  # degrees, less where the shape supports less; 45 for cars, churches
+  )
   config.results.max_pitch = 20.0
   return config
 

@@ -12,6 +12,8 @@ from gan2shape_jax.fitting import Fit, Job
 from gan2shape_jax.gan_views import gan_frames
 from gan2shape_jax.workdir import FitError
 
+_LARGEST_TEXTURE = 2048  # pixels, where results.texture_size says nothing
+
 
 def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> None:
   """Writes the results of a picture into its folder (docs/results.md).
@@ -24,6 +26,7 @@ def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> N
 
   Raises:
     FitError: the factors are no numbers.
+    DataError: the picture cannot be read any more.
     ArtefactError: the system refused.
   """
   picture, factors, settings = job.picture, fit.factors, shared.settings
@@ -35,13 +38,11 @@ def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> N
     )
   predicts = config.mode == 'predict'
   params, instance = jax.device_put((fit.params, job.instance))
-  frames, known = {}, job.metrics
-  if predicts:
-    known = {'milliseconds': _milliseconds(shared, params, instance)}
-  elif config.results.videos:
-    frames = gan_frames(
-      shared, params, instance, factors, config.results.max_yaw, config.results.max_pitch
-    )
+  photo = None
+  shown = config.results.sheets or config.results.videos or config.results.mesh
+  if shown and config.results.texture == 'photo':
+    largest = config.results.texture_size or _LARGEST_TEXTURE
+    photo = picture.image if picture.photo is None else picture.photo(largest)
   result = artefacts.result_from_factors(
     picture.name,
     picture.image,
@@ -49,9 +50,17 @@ def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> N
     settings.camera,
     near=settings.min_depth - settings.depth_margin,
     far=settings.max_depth + settings.depth_margin,
+    mask=np.asarray(job.instance.mask),
     latent=None if predicts else np.asarray(instance.latent),
-    **frames,
+    photo=photo,
   )
+  max_yaw = artefacts.supported_yaw(result.factors, settings.camera, config.results.max_yaw)
+  known = job.metrics
+  if predicts:
+    known = {'milliseconds': _milliseconds(shared, params, instance)}
+  elif config.results.videos:
+    frames = gan_frames(shared, params, instance, result.factors, max_yaw, config.results.max_pitch)
+    result = result._replace(**frames)
   metrics = {'image_l1': _masked_error(result)} | known
   if picture.depth is not None:
     metrics |= evaluation.evaluate(
@@ -61,7 +70,7 @@ def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> N
     job.folder,
     result._replace(metrics=metrics),
     camera=settings.camera,
-    max_yaw=config.results.max_yaw,
+    max_yaw=max_yaw,
     max_pitch=config.results.max_pitch,
     alpha=settings.rand_light[6],
     make_sheets=config.results.sheets,

@@ -63,7 +63,14 @@ def test_every_file_is_there(written):
   folder, _ = written
   stems = ['rotate_3d', 'rotate_3d_object', 'rotate_gan', 'relight_3d', 'relight_gan']
   moving = [f'{stem}.{ending}' for stem in stems for ending in ('mp4', 'gif')]
-  sheets = ['sheet.png', 'views.png', 'gan_views.png', 'relight.png', 'gan_relight.png']
+  sheets = [
+    'picture.png',
+    'sheet.png',
+    'views.png',
+    'gan_views.png',
+    'relight.png',
+    'gan_relight.png',
+  ]
   meshes = ['mesh.glb', 'mesh.obj', 'mesh.mtl', 'mesh.png']
   expected = {'factors.npz', 'metrics.json', *moving, *sheets, *meshes}
   assert {entry.name for entry in folder.iterdir()} == expected
@@ -100,6 +107,7 @@ def test_arrays_and_metrics(written):
     'image': map3,
     'reconstruction': map3,
     'camera': (2,),
+    'turned': (2,),
   }
   assert json.loads((folder / 'metrics.json').read_text()) == {'side': 0.5, 'mad': None}
 
@@ -215,21 +223,6 @@ def test_colours():
   assert tuple(pictures.to_uint8(pictures.colour_normals([-1.0, 0, 0]))) == (255, 128, 128)
   assert pictures.to_uint8(np.array([np.nan, 5, -5])).tolist() == [128, 255, 0]
   assert pictures.depth_range(np.linspace(0, 1, 101), np.zeros(101)) == pytest.approx((0.01, 0.99))
-
-
-def test_mesh_keeps_the_largest_piece_and_cuts_jumps():
-  depth = np.full((20, 20), 1.0, np.float32)
-  depth[:, 12:] = 1.1
-  mask = np.ones((20, 20))
-  mask[:, 5] = 0
-  mesh = artefacts.mesh_from_depth(depth, mask, np.zeros((40, 40, 3), np.uint8), CAMERA)
-  assert np.ptp(mesh.vertices[:, 2]) == 0
-  assert len(mesh.vertices) == 20 * 8  # columns 12 to 19
-  np.testing.assert_allclose(mesh.normals, np.tile([0, 0, 1], (160, 1)), atol=1e-6)
-  whole = artefacts.mesh_from_depth(
-    depth * 0 + 1, mask * 0, np.zeros((40, 40, 3), np.uint8), CAMERA
-  )
-  assert len(whole.faces) == 2 * 19 * 19
 
 
 def test_gan_frames_must_match_the_path(tmp_path, written):

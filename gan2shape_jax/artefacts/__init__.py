@@ -8,7 +8,12 @@ from gan2shape_jax.artefacts.files import ArtefactError, write_arrays, write_jso
 from gan2shape_jax.artefacts.lights import Lights, light_path, relight_lights, relit
 from gan2shape_jax.artefacts.mesh import Mesh, mesh_from_depth, write_mesh
 from gan2shape_jax.artefacts.page import write_page
-from gan2shape_jax.artefacts.results import Result, result_from_factors, write_results
+from gan2shape_jax.artefacts.results import (
+  Result,
+  result_from_factors,
+  result_surface,
+  write_results,
+)
 from gan2shape_jax.artefacts.videos import write_video
 from gan2shape_jax.artefacts.views import (
   ViewFrame,
@@ -16,6 +21,7 @@ from gan2shape_jax.artefacts.views import (
   render_views,
   rotation_path,
   sheet_indices,
+  supported_yaw,
 )
 
 __all__ = [
@@ -31,8 +37,10 @@ __all__ = [
   'relit',
   'render_views',
   'result_from_factors',
+  'result_surface',
   'rotation_path',
   'sheet_indices',
+  'supported_yaw',
   'write_arrays',
   'write_json',
   'write_mesh',

@@ -13,9 +13,11 @@ from PIL import Image
 from scipy import ndimage
 
 from gan2shape_jax.artefacts.files import whole_file, write_bytes
-from gan2shape_jax.renderer import Camera, unproject
+from gan2shape_jax.artefacts.object_mask import as_one_piece
+from gan2shape_jax.renderer import Camera
 
-_STEEPEST = 8.0  # depth steps of a cell beyond this many pixel widths are jumps
+_STEEPEST = 3.0  # depth from pixel to pixel, in their widths, along rows and columns
+_CUT = (0.15, 0.85)  # where between two pixels the rim may run
 
 
 class Mesh(NamedTuple):
@@ -37,10 +39,11 @@ class Mesh(NamedTuple):
 
 
 def mesh_from_depth(depth, mask, texture, camera: Camera) -> Mesh:
-  """Makes a mesh of the object in a depth map.
+  """Makes a mesh of the object in a depth map: one piece without holes.
 
-  Cells of four pixels become two triangles where all four lie on the object and none is far behind
-  another; of several pieces the largest stays.
+  Cells of four pixels are two triangles each; those at the rim are cut where the mask passes 0.5
+  (marching triangles), so that the rim runs between pixels. No step of depth from pixel to pixel
+  exceeds three pixel widths: what lies behind an edge is drawn forward.
 
   Args:
     depth: [size, size] camera units.
@@ -49,43 +52,105 @@ def mesh_from_depth(depth, mask, texture, camera: Camera) -> Mesh:
     camera: camera of the depth map.
 
   Returns:
-    A `Mesh`.
+    A `Mesh` of the largest piece.
   """
-  depth = np.asarray(depth, np.float32)
-  points = np.asarray(unproject(depth, camera))
-  pixel = 2 * np.tan(np.deg2rad(camera.fov) / 2) * depth.mean() / (len(depth) - 1)
-  corners = np.stack([depth[:-1, :-1], depth[:-1, 1:], depth[1:, :-1], depth[1:, 1:]])
-  smooth = np.ptp(corners, axis=0) < _STEEPEST * pixel
-  inside = np.asarray(mask) >= 0.5
-  cells = inside[:-1, :-1] & inside[:-1, 1:] & inside[1:, :-1] & inside[1:, 1:] & smooth
-  cells = ndimage.binary_opening(cells, np.ones((2, 2)))  # no spikes a single cell wide at the rim
-  cells = _largest_piece(cells) if cells.any() else np.ones_like(cells)
-
+  depth, mask = np.asarray(depth, np.float32), np.asarray(mask, np.float32)
   size = len(depth)
-  rows, columns = np.nonzero(cells)
-  here = rows * size + columns
-  upper = np.stack([here, here + size, here + 1], axis=-1)
-  lower = np.stack([here + 1, here + size, here + size + 1], axis=-1)
-  faces = np.stack([upper, lower], axis=1).reshape(-1, 3)
-  used, faces = np.unique(faces, return_inverse=True)
-  faces = faces.reshape(-1, 3).astype(np.int32)
+  above = as_one_piece(mask) - np.float32(0.5)
+  if not (above >= 0).any():
+    above = np.ones_like(depth)
+  inside = above >= 0
+  # Beyond the rim the object's depth goes on, or cut triangles would reach for what lies behind.
+  nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+  beyond = ndimage.gaussian_filter(depth[tuple(nearest)], 1.5, mode='nearest')
+  depth = np.where(inside, depth, beyond)
+  pixel = 2 * np.tan(np.deg2rad(camera.fov) / 2) * depth.mean() / (size - 1)
+  depth = _without_walls(depth, _STEEPEST * pixel)
 
-  vertices = points.reshape(-1, 3)[used] * np.array([1, -1, -1], np.float32)
+  start, end, part, faces = _cut_triangles(above)
+  between = lambda values: values[start] * (1 - part) + values[end] * part
+  rows, columns = map(between, np.divmod(np.arange(size * size), size))
+  z = between(depth.ravel())
+  # The inverse of the focal length in pixels, as the camera has it.
+  scale = 2 * np.tan(np.deg2rad(camera.fov) / 2) / (size - 1)
+  middle = (size - 1) / 2
+  vertices = np.stack([(columns - middle) * scale * z, (middle - rows) * scale * z, -z], axis=-1)
   low, high = vertices.min(axis=0), vertices.max(axis=0)
   vertices = (vertices - (low + high) / 2) / max(float((high - low).max()), 1e-9)
   height, width = texture.shape[:2]
-  u = ((used % size) / (size - 1) * (width - 1) + 0.5) / width
-  v = 1 - ((used // size) / (size - 1) * (height - 1) + 0.5) / height
+  u = (columns / (size - 1) * (width - 1) + 0.5) / width
+  v = 1 - (rows / (size - 1) * (height - 1) + 0.5) / height
   uv = np.stack([u, v], axis=-1).astype(np.float32)
   vertices = vertices.astype(np.float32)
   return Mesh(vertices, _smooth_normals(vertices, faces), uv, faces, texture)
 
 
-def _largest_piece(cells):
-  labels, count = ndimage.label(cells)
-  if count < 2:
-    return cells
-  return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+def _without_walls(depth, steepest):
+  """The nearest surface in front of a depth map that no step between pixels exceeds."""
+  while True:
+    limited = depth
+    for axis in (0, 1):
+      padded = np.pad(limited, [(1, 1) if k == axis else (0, 0) for k in (0, 1)], mode='edge')
+      before, after = (padded.take(range(k, k + len(depth)), axis) for k in (0, 2))
+      limited = np.minimum(limited, np.minimum(before, after) + np.float32(steepest))
+    if (limited >= depth - 1e-7).all():
+      return limited
+    depth = limited
+
+
+def _cut_triangles(above):
+  """The triangles of a grid where a function on it is positive, cut along its zeros.
+
+  Args:
+    above: [size, size], at least 0 inside.
+
+  Returns:
+    start [n], end [n] and part [n]: vertex k lies between two pixels of the flattened grid, `part`
+    of the way; and faces [m, 3] int32 of these vertices.
+  """
+  size = len(above)
+  inside = above >= 0
+  index = np.arange(size * size).reshape(size, size)
+  here, right = index[:-1, :-1], index[:-1, 1:]
+  below, both = index[1:, :-1], index[1:, 1:]
+  triangles = np.concatenate(
+    [np.stack([c.ravel() for c in corners], -1) for corners in
+     ((here, below, right), (right, below, both))]
+  )  # fmt: skip
+  within = inside.ravel()[triangles]
+  triangles, within = triangles[within.any(axis=1)], within[within.any(axis=1)]
+  # Turned until the corner that differs from the others comes first.
+  count = within.sum(axis=1)
+  odd = np.where(count == 1, within.argmax(axis=1), np.where(count == 2, within.argmin(axis=1), 0))
+  turn = (odd[:, None] + np.arange(3)) % 3
+  a, b, c = np.take_along_axis(triangles, turn, axis=1).T
+
+  one, two = count == 1, count == 2
+  cut = one | two
+  # A crossing is named by its pixel inside and its pixel outside.
+  ends = np.concatenate([np.stack([a[cut], b[cut]], -1), np.stack([a[cut], c[cut]], -1)])
+  swapped = ~inside.ravel()[ends[:, 0]]
+  ends[swapped] = ends[swapped, ::-1]
+  pairs, crossing = np.unique(ends, axis=0, return_inverse=True)
+  crossing = crossing.reshape(2, -1) + size * size
+  ab, ac = np.zeros_like(a), np.zeros_like(a)
+  ab[cut], ac[cut] = crossing
+  faces = np.concatenate(
+    [
+      np.stack([a, b, c], -1)[count == 3],
+      np.stack([a, ab, ac], -1)[one],
+      np.stack([ab, b, c], -1)[two],
+      np.stack([ab, c, ac], -1)[two],
+    ]
+  )
+  first, second = above.ravel()[pairs].T
+  # Not quite at the pixels: no triangle is a needle.
+  part = np.clip(first / np.maximum(first - second, 1e-9), *_CUT)
+  pixels = np.arange(size * size)
+  used, faces = np.unique(faces, return_inverse=True)
+  start, end = (np.concatenate([pixels, ends])[used] for ends in pairs.T)
+  part = np.concatenate([np.zeros(size * size), part])[used]
+  return start, end, part, faces.reshape(-1, 3).astype(np.int32)
 
 
 def _smooth_normals(vertices, faces):

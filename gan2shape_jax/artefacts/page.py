@@ -8,21 +8,35 @@ import pathlib
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
+import trimesh
+from PIL import Image
 
 from gan2shape_jax.artefacts import files, pictures
 from gan2shape_jax.artefacts.mesh import Mesh, mesh_from_depth
 from gan2shape_jax.renderer import Camera
 
 _SHOWN = 100  # pictures in full
+_TEXTURE = 1024  # pixels of the mesh's texture and of the picture at most
 _VIDEOS = {
   'rotate_3d_object': 'turned',
+  'rotate_3d': 'with its surroundings',
   'rotate_gan': 'turned, through the GAN',
   'relight_3d': 'relit',
   'relight_gan': 'relit, through the GAN',
-  'rotate_3d': 'turned with its surroundings',
+}
+_METRICS = {
+  'image_l1': 'image L1',
+  'side_x100': 'SIDE ×100',
+  'mad': 'MAD, degrees',
+  'mae': 'depth MAE, camera units',
+  'mse': 'depth MSE, squared camera units',
+  'pixels': 'pixels compared',
+  'inversion_l1': 'inversion L1',
+  'gan_distance': 'distance from the GAN’s images',
+  'milliseconds': 'prediction, ms',
 }
 _SHEETS = {
   'inversion.png': "picture and the GAN's image of its latent",
@@ -111,7 +125,7 @@ def _summary(workdir, metrics, shown):
   statistics = mean_and_deviation(metrics)
   if not statistics:
     return '<p>No metrics: there is nothing to compare with.</p>'
-  cells = [f'<th scope="col">{html.escape(key)}</th>' for key in statistics]
+  cells = [f'<th scope="col">{_label(key)}</th>' for key in statistics]
   rows = [f'<tr><th scope="col">picture</th>{"".join(cells)}</tr>']
   for label, index in (('mean', 0), ('standard deviation', 1)):
     values = ''.join(f'<td>{entry[index]:.4g}</td>' for entry in statistics.values())
@@ -127,9 +141,17 @@ def _summary(workdir, metrics, shown):
   return f'<div class="scroll"><table>{"".join(rows)}</table></div>'
 
 
+def _label(metric):
+  """A metric's name and unit."""
+  return html.escape(_METRICS.get(metric, metric))
+
+
 def _article(folder, name, metrics):
   escaped = html.escape(name)
-  figures = ', '.join(f'{html.escape(key)} {_number(value)}' for key, value in metrics.items())
+  shown = _read_shown(folder)
+  figures = ''.join(
+    f'<div><dt>{_label(key)}</dt><dd>{_number(value)}</dd></div>' for key, value in metrics.items()
+  )
   moving = ''.join(_video(folder, stem, label) for stem, label in _VIDEOS.items())
   sheets = ''.join(
     f'<details><summary>{label}</summary>{_image(folder / file, f"{name}: {label}")}</details>'
@@ -139,9 +161,18 @@ def _article(folder, name, metrics):
   sheet = ''
   if (folder / 'sheet.png').exists():
     sheet = _image(folder / 'sheet.png', f'{name}: input, reconstruction and factors')
+  limit = ''
+  if shown.yaw < 180:
+    limit = (
+      f'<p class="limit">Turned by up to {shown.yaw:.4g}° to each side: a depth map has no back, '
+      'and farther round too little of the object is left.</p>'
+    )
+  picture = _data_uri(pictures.jpeg(pictures.png(shown.picture))[0], 'image/jpeg')
   return (
-    f'<article id="{escaped}"><h2>{escaped}</h2><p class="figures">{figures}</p>{sheet}'
-    f'<div class="row">{_viewer(folder, name)}{moving}</div>{sheets}</article>'
+    f'<article id="{escaped}"><h2>{escaped}</h2><dl class="figures">{figures}</dl>'
+    f'<div class="stage"><figure><img src="{picture}" alt="{escaped}: the picture">'
+    f'<figcaption>picture</figcaption></figure>{_viewer(shown, name)}</div>'
+    f'<div class="videos">{moving}</div>{limit}{sheet}{sheets}</article>'
   )
 
 
@@ -170,21 +201,22 @@ def _video(folder, stem, label):
   return f'<figure>{shown}<figcaption>{label}</figcaption></figure>'
 
 
-def _viewer(folder, name):
-  mesh, texture = _read_mesh(folder / 'factors.npz')
+def _viewer(shown, name):
+  mesh = shown.mesh
   wide = '<u2' if len(mesh.vertices) < 65536 else '<u4'
   content = {
     'vertices': _base64(mesh.vertices, '<f4'),
-    'normals': _base64(mesh.normals, '<f4'),
-    'uv': _base64(mesh.uv, '<f4'),
+    'normals': _base64(np.round(np.pad(mesh.normals, ((0, 0), (0, 1))) * 127), 'i1'),
+    'uv': _base64(np.round(np.clip(mesh.uv, 0, 1) * 65535), '<u2'),
     'faces': _base64(mesh.faces, wide),
     'wide': wide == '<u4',
-    'texture': _data_uri(pictures.png(texture), 'image/png'),
+    'yaw': float(np.deg2rad(shown.yaw)),
+    'texture': _data_uri(pictures.jpeg(pictures.png(mesh.texture))[0], 'image/jpeg'),
   }
   return (
-    f'<figure class="viewer"><canvas width="512" height="512" tabindex="0" role="img" '
+    f'<figure class="viewer"><canvas width="1024" height="1024" tabindex="0" role="img" '
     f'aria-label="{html.escape(name)}: mesh, turn it with the mouse"></canvas>'
-    '<figcaption title="drag to turn, wheel to zoom, double click for the front">drag me'
+    '<figcaption title="drag to turn, wheel to zoom, double click for the front">mesh, drag to turn'
     '<button type="button" data-mode="texture">texture</button>'
     '<button type="button" data-mode="shape">shape</button>'
     '<button type="button" data-mode="normals">normals</button></figcaption>'
@@ -196,21 +228,46 @@ def _base64(array, kind):
   return base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode('ascii')
 
 
-def _read_mesh(path) -> tuple[Mesh, np.ndarray]:
-  """The mesh of a picture, one vertex a pixel, and its texture with opacity."""
+class _Shown(NamedTuple):
+  """What the page shows large: the picture and the mesh, and how far it may be turned (degrees)."""
+
+  picture: np.ndarray
+  mesh: Mesh
+  yaw: float
+
+
+def _read_shown(folder) -> _Shown:
+  """The picture and its mesh: files of their own, or what the factors tell of them."""
+  path = folder / 'factors.npz'
   try:
     with np.load(path) as arrays:
       camera = Camera(*(float(number) for number in arrays['camera']))
-      depth, texture = arrays['canonical_depth'], pictures.to_uint8(arrays['texture'])
-      # Walls between the object and what lies behind it are as steep as the normals say.
-      mask = arrays['mask'][..., 0] * (arrays['normal'][..., 2] > 0.1)
-  except (OSError, KeyError, ValueError, EOFError) as error:
+      depth, mask = arrays['canonical_depth'], arrays['mask'][..., 0]
+      texture, picture = (pictures.to_uint8(arrays[name]) for name in ('texture', 'image'))
+      yaw = float(arrays['turned'][0]) if 'turned' in arrays else 180.0
+    if (folder / 'picture.png').exists():
+      path = folder / 'picture.png'
+      picture = _read_picture(path)
+    path = folder / 'mesh.glb'
+    if path.exists():
+      return _Shown(picture, _read_mesh(path), yaw)
+  except (OSError, KeyError, ValueError, EOFError, AttributeError) as error:
     raise files.ArtefactError(f'cannot read {path}: {error}') from error
-  size = 3 * len(depth) if len(depth) < 128 else len(depth)
-  if not (mask >= 0.5).any():
-    mask = np.ones_like(mask)
-  # The opacity cuts the rim more finely than triangles do; they reach a pixel beyond it.
-  opacity = pictures.resize(np.repeat(pictures.to_uint8(mask * 2 - 1)[..., None], 3, -1), size)
-  texture = np.concatenate([pictures.resize(texture, size), opacity[..., :1]], axis=-1)
-  reached = ndimage.binary_dilation(mask >= 0.5, iterations=2)
-  return mesh_from_depth(depth, reached, texture[..., :3], camera), texture
+  return _Shown(picture, mesh_from_depth(depth, mask, texture, camera), yaw)
+
+
+def _read_picture(path):
+  with Image.open(path) as picture:
+    picture = picture.convert('RGB')
+    picture.thumbnail((_TEXTURE, _TEXTURE))
+    return np.asarray(picture)
+
+
+def _read_mesh(path) -> Mesh:
+  model = trimesh.load(path, force='mesh', process=False)
+  texture = model.visual.material.baseColorTexture.convert('RGB')
+  texture.thumbnail((_TEXTURE, _TEXTURE))
+  normals = np.asarray(model.vertex_normals, np.float32)
+  uv = np.asarray(model.visual.uv, np.float32)
+  vertices = np.asarray(model.vertices, np.float32)
+  return Mesh(vertices, normals, uv, np.asarray(model.faces, np.int32), np.asarray(texture))

@@ -12,6 +12,7 @@ from scipy import ndimage
 from gan2shape_jax.artefacts import files, pictures, videos
 from gan2shape_jax.artefacts.lights import light_path, relight_lights, relit
 from gan2shape_jax.artefacts.mesh import Mesh, mesh_from_depth, write_mesh
+from gan2shape_jax.artefacts.photo_surface import TexturedSurface, textured_surface, whole_mask
 from gan2shape_jax.artefacts.sheets import (
   gan_sheet,
   input_sheet,
@@ -20,7 +21,6 @@ from gan2shape_jax.artefacts.sheets import (
   views_sheet,
 )
 from gan2shape_jax.artefacts.views import (
-  Surface,
   display_size,
   render_view,
   rotation_path,
@@ -56,6 +56,12 @@ class Result(NamedTuple):
       generator, one for each of its `views`; or None.
     gan_relight: [n, size', size', 3] the lights of a closed path (`light_path`) likewise; or None.
     gan_relight_grid: [20, size', size', 3] those of `relight_lights` likewise; or None.
+    photo: [n, n, 3] the picture at its own resolution, in [-1, 1] or bytes, whose pixels the
+      surface carries; None for a texture of the fitted albedo.
+    mask: [size, size, 1] the object in the picture, in [0, 1]; None where it is not known.
+    projections: [k, size', size', 3] the GAN's images of other views, or None; they fill in what
+      the picture hides.
+    projection_views: [k, 6] their views, radians and camera units, or None.
   """
 
   name: str
@@ -71,6 +77,10 @@ class Result(NamedTuple):
   gan_rotate: Any = None
   gan_relight: Any = None
   gan_relight_grid: Any = None
+  photo: Any = None
+  mask: Any = None
+  projections: Any = None
+  projection_views: Any = None
 
 
 @partial(jax.jit, static_argnames=('near', 'far'))
@@ -89,9 +99,12 @@ def result_from_factors(
   *,
   near: float = 0.8,
   far: float = 1.2,
+  mask=None,
   **others,
 ) -> Result:
   """Renders a picture's factors in its own view and gathers what is written for it.
+
+  The canonical mask becomes one piece without holes (`object_mask`).
 
   Args:
     name: the picture's name.
@@ -100,12 +113,16 @@ def result_from_factors(
     camera: camera of the picture.
     near: smallest depth in the view, camera units.
     far: largest depth in the view.
-    **others: latent, metrics and frames of `Result`.
+    mask: [size, size, 1] the object in the picture, in [0, 1], which tells more than the factors'
+      own canonical mask; or None.
+    **others: latent, metrics, frames, photo and projections of `Result`.
 
   Returns:
     A `Result` of numpy arrays.
   """
   factors = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), factors)
+  size = display_size(len(factors.depth))
+  factors = factors._replace(mask=whole_mask(factors, camera, mask, size=size))
   seen, normal, texture = jax.tree.map(np.asarray, _shown(factors, camera, near, far))
   return Result(
     name,
@@ -116,6 +133,7 @@ def result_from_factors(
     seen.valid,
     normal,
     texture,
+    mask=mask,
     **others,
   )
 
@@ -158,23 +176,49 @@ def write_results(
   if result.gan_rotate is not None and len(result.gan_rotate) != len(path.views):
     raise ValueError(f'gan_rotate has {len(result.gan_rotate)} frames, not {len(path.views)}')
   files.sweep(folder)
-  files.write_arrays(folder / 'factors.npz', factor_arrays(result, camera))
+  arrays = factor_arrays(result, camera) | {'turned': np.float32([max_yaw, max_pitch])}
+  files.write_arrays(folder / 'factors.npz', arrays)
   files.write_json(folder / 'metrics.json', result.metrics)
 
   if not (make_sheets or make_videos or make_mesh):
     return
   factors = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), result.factors)
-  size = display_size(len(factors.depth))
-  surface = surface_from_factors(factors, camera, size=size)
+  shown = result_surface(result, camera)
   if make_sheets or make_videos:
-    front = render_view(surface, factors.view, camera)
-    frames = [view_colours(render_view(surface, view, camera)) for view in path.views]
+    front = render_view(shown.surface, factors.view, camera)
+    frames = [view_colours(render_view(shown.surface, view, camera)) for view in path.views]
   if make_sheets:
-    _write_sheets(folder, result, frames, front, path, relight_lights(factors.light, alpha=alpha))
+    fitted = surface_from_factors(factors, camera, size=len(shown.surface.depth))
+    fitted = render_view(fitted, factors.view, camera)
+    lights = relight_lights(factors.light, alpha=alpha)
+    _write_sheets(folder, result, shown, frames, front, fitted, path, lights)
   if make_videos:
     _write_videos(folder, result, frames, front, path, alpha, fps)
   if make_mesh:
-    write_mesh(folder, mesh_from_surface(surface, camera))
+    write_mesh(folder, mesh_from_surface(shown, camera, size=max(_MESH_SIZE, len(factors.depth))))
+
+
+def result_surface(result: Result, camera: Camera) -> TexturedSurface:
+  """The surface that sheets, videos and mesh of a result show.
+
+  Args:
+    result: what is known of the picture.
+    camera: camera of the picture and of its canonical maps.
+
+  Returns:
+    A `TexturedSurface` with the picture's pixels, or with the fitted albedo's where `photo` is
+    None.
+  """
+  photo = 0 if result.photo is None else len(result.photo)
+  return textured_surface(
+    jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), result.factors),
+    camera,
+    size=display_size(len(result.factors.depth), photo),
+    photo=result.photo,
+    mask=result.mask,
+    projections=result.projections,
+    projection_views=result.projection_views,
+  )
 
 
 def factor_arrays(result: Result, camera: Camera) -> dict[str, np.ndarray]:
@@ -199,31 +243,31 @@ def factor_arrays(result: Result, camera: Camera) -> dict[str, np.ndarray]:
   return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
 
 
-def mesh_from_surface(surface: Surface, camera: Camera, *, size: int | None = None) -> Mesh:
+def mesh_from_surface(shown: TexturedSurface, camera: Camera, *, size: int = _MESH_SIZE) -> Mesh:
   """The mesh of an upsampled surface.
 
   Args:
-    surface: from `surface_from_factors`.
+    shown: from `result_surface`.
     camera: its camera.
-    size: vertices along a side before the cut; by default 128, or half the surface's if more.
+    size: vertices along a side before the cut.
 
   Returns:
-    A `Mesh` whose texture has the surface's size.
+    A `Mesh` with the surface's texture.
   """
-  full = surface.depth.shape[0]
-  size = size or max(_MESH_SIZE, full // 2)
-  at = np.linspace(0, full - 1, size)
+  maps = np.stack([np.asarray(shown.surface.depth), np.asarray(shown.surface.layers[..., 9])], -1)
+  at = np.linspace(0, len(maps) - 1, size)
   where = np.stack(np.meshgrid(at, at, indexing='ij'))
   depth, mask = (
-    ndimage.map_coordinates(np.asarray(layer), where, order=1, mode='nearest')
-    for layer in (surface.depth, surface.layers[..., 9])
+    ndimage.map_coordinates(maps[..., k], where, order=1, mode='nearest') for k in (0, 1)
   )
-  texture = pictures.to_uint8(surface.layers[..., :3])
-  return mesh_from_depth(depth, mask, texture, camera)
+  return mesh_from_depth(depth, mask, shown.texture, camera)
 
 
-def _write_sheets(folder, result, frames, front, path, lights):
-  pictures.write_png(folder / 'sheet.png', input_sheet(result, front))
+def _write_sheets(folder, result, shown, frames, front, fitted, path, lights):
+  sheet = input_sheet(result, front, fitted, np.asarray(shown.surface.layers))
+  photo = result.image if result.photo is None else result.photo
+  pictures.write_png(folder / 'picture.png', pictures.to_uint8(photo))
+  pictures.write_png(folder / 'sheet.png', sheet)
   pictures.write_png(folder / 'views.png', views_sheet(frames, path))
   grid = [pictures.cut_out(image, front.valid) for image in relit(front, lights)]
   pictures.write_png(folder / 'relight.png', relight_sheet(grid))

@@ -36,24 +36,26 @@ def view_colours(frame: ViewFrame) -> ViewColours:
   return ViewColours(*(pictures.to_uint8(layer) for layer in layers))
 
 
-def input_sheet(result, front: ViewFrame) -> np.ndarray:
+def input_sheet(result, front: ViewFrame, fitted: ViewFrame, layers) -> np.ndarray:
   """The picture and its factors side by side, bytes.
 
   Args:
     result: a `Result`, what is known of the picture.
-    front: the factors rendered in the picture's view.
+    front: the surface rendered in the picture's view.
+    fitted: the factors alone rendered in it, with the fitted albedo.
+    layers: [size, size, 10] the surface's maps, as of `Surface`.
   """
   alpha = pictures.object_alpha(front.mask, front.valid)
   near, far = pictures.depth_range(front.depth, alpha)
   columns = {
-    'input': result.image,
-    'reconstruction': front.texture,
+    'input': result.image if result.photo is None else result.photo,
+    'reconstruction': fitted.texture,
     'depth': pictures.colour_depth(front.depth, near, far),
     'normal': pictures.colour_normals(front.normal),
     'albedo': result.factors.albedo,
     'shape': pictures.cut_out(pictures.shade(front.normal), alpha),
-    'canonical': result.texture,
-    'mask': np.repeat(np.asarray(result.factors.mask), 3, axis=-1) * 2 - 1,
+    'canonical': layers[..., :3],
+    'mask': np.repeat(layers[..., 9:], 3, axis=-1) * 2 - 1,
   }
   return pictures.contact_sheet([list(columns.values())], list(columns))
 

@@ -24,6 +24,10 @@ from gan2shape_jax.renderer import (
   sample_bilinear,
 )
 
+_STRETCHED = 3.0  # pixels of a view over which one of the depth map may spread
+_POOR = 0.2  # part of a view that may be spread more
+_COVERED = 0.75  # part of the front's area that a view must show: what has a back would show more
+_LEAST_YAW = 20.0
 _WALL = 0.05  # surfaces whose normal's z is below this are not the object's
 
 
@@ -127,9 +131,57 @@ def sheet_indices(path: ViewPath, *, yaws=9, pitches=5) -> tuple[np.ndarray, np.
   return first, rest
 
 
-def display_size(size: int) -> int:
-  """Pixels at which maps of `size` pixels are rendered to be looked at: 3 times 64, else twice."""
-  return max(192, 2 * size)
+def supported_yaw(factors: Factors, camera: Camera, max_yaw: float) -> float:
+  """How far a surface may be turned before too much of what is seen is missing.
+
+  A depth map has no back and only a few pixels on its flanks. Turned too far it shows those few
+  stretched out, or nothing.
+
+  Args:
+    factors: their depth and the object's mask, a whole one (see `result_from_factors`).
+    camera: camera of the canonical maps.
+    max_yaw: degrees that are never exceeded.
+
+  Returns:
+    Degrees, the largest yaw to both sides (in steps of 2.5, at least 20 where max_yaw is no less)
+    at which at most a fifth of the object's view is stretched more than threefold, and the
+    object covers at least three quarters of the area it covers from the front (half a ball: to
+    60 degrees; a flat picture: to 40).
+  """
+  surface = surface_from_factors(factors, camera, size=display_size(len(factors.depth)))
+  layers, depth = np.asarray(surface.layers), np.asarray(surface.depth)
+  inside = layers[..., 9] >= 0.5
+  normal, depth = layers[inside][:, 6:9], depth[inside]
+  if not len(normal):
+    return float(max_yaw)
+  rays = np.argwhere(inside)[:, 1] / (len(inside) - 1) - 0.5
+  rays = 2 * np.tan(np.deg2rad(camera.fov) / 2) * rays  # slopes to the right
+  area = depth**2  # of a pixel's cone, facing the camera
+  facing = np.maximum(normal[:, 0] * rays + normal[:, 2], 0.02)
+  supported = 0.0
+  for yaw in np.arange(2.5, max_yaw + 2.4, 2.5):
+    for angle in np.deg2rad([yaw, -yaw]):
+      turned = np.cos(angle) * normal[:, 2] - np.sin(angle) * normal[:, 0]
+      stretch = np.maximum(turned, 0) / facing
+      seen = area * stretch
+      poor = seen[stretch > _STRETCHED].sum() > _POOR * seen.sum()
+      if poor or seen.sum() < _COVERED * area.sum():
+        return float(min(max(supported, _LEAST_YAW), max_yaw))
+    supported = yaw
+  return float(max_yaw)
+
+
+def display_size(size: int, photo: int = 0) -> int:
+  """Pixels at which maps are rendered to be looked at.
+
+  Args:
+    size: pixels along a side of the maps.
+    photo: pixels along a side of the picture at its own resolution.
+
+  Returns:
+    3 times 64, else twice `size`; more for finer pictures, up to 320.
+  """
+  return max(192, 2 * size, min(photo, 320))
 
 
 def upsample(maps, size: int):
@@ -197,7 +249,7 @@ def render_view(surface: Surface, view, camera: Camera) -> ViewFrame:
   Returns:
     A `ViewFrame` of numpy arrays of the surface's size.
   """
-  steps = max(48, surface.depth.shape[0] // 4)
+  steps = max(48, surface.depth.shape[0] // 6)
   frame = _render_view(surface, jnp.asarray(view, jnp.float32), camera, steps=steps, margin=0.1)
   return jax.tree.map(np.asarray, frame)
 

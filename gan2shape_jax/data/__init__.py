@@ -2,7 +2,7 @@
 
 from gan2shape_jax.data.embedded import check_prior, embedded_path, load_prior, locate
 from gan2shape_jax.data.errors import DataError
-from gan2shape_jax.data.images import elliptic_mask, read_depth, read_image, read_mask
+from gan2shape_jax.data.images import elliptic_mask, read_depth, read_image, read_mask, read_photo
 from gan2shape_jax.data.latents import read_latents
 from gan2shape_jax.data.mvn_files import read_mvn_files
 from gan2shape_jax.data.pictures import Picture, Pictures, load_pictures
@@ -25,4 +25,5 @@ __all__ = [
   'read_latents',
   'read_mask',
   'read_mvn_files',
+  'read_photo',
 ]

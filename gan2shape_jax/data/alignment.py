@@ -157,6 +157,22 @@ def align(
   return np.clip(np.stack(channels, axis=-1), 0, 1)
 
 
+def aligned_size(points, targets, largest: int) -> int:
+  """Pixels along a side of an aligned picture that keeps the picture's own resolution.
+
+  Args:
+    points: [5, 2] in pixels.
+    targets: [5, 2] in parts of the square.
+    largest: pixels that are never exceeded.
+
+  Returns:
+    Pixels, at least 1.
+  """
+  matrix = similarity(points, targets)
+  side = 1 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+  return int(np.clip(round(side), 1, largest))
+
+
 def _sampled(picture, matrix, count):
   """Bilinear samples of [height, width, c] at the count x count centres of the unit square."""
   inverse = np.linalg.inv(matrix[:, :2])

@@ -5,6 +5,7 @@ already is not resampled. Rotations noted by cameras (EXIF) are applied first. A
 place of crop and resizing, as the alignment of faces does.
 """
 
+import functools
 import io
 import os
 import pathlib
@@ -71,6 +72,32 @@ def read_image(path: str | os.PathLike, size: int, cut: Cut | None = None) -> np
     unit = _cut_out(cut, unit, path)
   smooth = (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC)
   return _resized(unit, size, *smooth) * np.float32(2) - np.float32(1)
+
+
+def read_photo(
+  path: str | os.PathLike, largest: int, cut: Callable[..., np.ndarray] | None = None
+) -> np.ndarray:
+  """Reads what `read_image` reads at the picture's own resolution.
+
+  Args:
+    path: as for `read_image`.
+    largest: height and width that are never exceeded, in pixels.
+    cut: makes [n, n, c] out of the whole picture and of `largest`, instead of the middle square.
+
+  Returns:
+    uint8 [n, n, 3].
+
+  Raises:
+    DataError: as for `read_image`.
+  """
+  unit = _composited(_open(path), path, background=1.0, whole=cut is not None)
+  if unit.shape[-1] == 1:
+    unit = np.repeat(unit, 3, axis=-1)
+  if cut is not None:
+    unit = _cut_out(functools.partial(cut, largest=largest), unit, path)
+  if len(unit) > largest:
+    unit = _resized(unit, largest, Image.Resampling.LANCZOS, Image.Resampling.BICUBIC)
+  return np.round(unit * 255).astype(np.uint8)
 
 
 def read_mask(path: str | os.PathLike, size: int, cut: Cut | None = None) -> np.ndarray:

@@ -10,15 +10,15 @@ each of them, 'none' leaves one out.
 import functools
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from gan2shape_jax.data.alignment import align, alignment_targets, read_landmarks
+from gan2shape_jax.data.alignment import align, aligned_size, alignment_targets, read_landmarks
 from gan2shape_jax.data.embedded import locate
 from gan2shape_jax.data.errors import DataError
-from gan2shape_jax.data.images import picture_shape, read_depth, read_image, read_mask
+from gan2shape_jax.data.images import picture_shape, read_depth, read_image, read_mask, read_photo
 from gan2shape_jax.data.latents import latent_files, latent_names, read_latent, read_latents
 from gan2shape_jax.data.listing import in_folder, is_list, listed, neighbours, refuse_duplicates
 
@@ -36,6 +36,9 @@ class Picture(NamedTuple):
     depth: float32 [size, size] true depth in the picture's view, 1.1 behind the object, or None.
     region: float32 [size, size, 1] in [0, 1] to which metrics are confined, or None.
     path: the picture's file.
+    photo: a function: pixels that are never exceeded -> uint8 [n, n, 3], the same square of the
+      picture at its own resolution, read when it is called (it raises DataError); None where
+      `image` is all there is.
   """
 
   name: str
@@ -45,6 +48,7 @@ class Picture(NamedTuple):
   depth: np.ndarray | None
   region: np.ndarray | None
   path: pathlib.Path
+  photo: Callable[[int], np.ndarray] | None = None
 
 
 class Pictures(Sequence):
@@ -68,13 +72,16 @@ class Pictures(Sequence):
       return Pictures(self._entries[index], self.size)
     entry = self._entries[index]
     latent = entry['latent']
-    cut = None
+    cut = cut_photo = None
     if entry['points'] is not None:
       points, targets = entry['points']
       shape = picture_shape(entry['image'])
       cut = functools.partial(
         align, points=points, targets=targets, size=self.size, points_of=shape
       )
+
+      def cut_photo(unit, largest):
+        return align(unit, points, targets, aligned_size(points, targets, largest))
 
     def optional(read, kind, *options):
       return None if entry[kind] is None else read(entry[kind], self.size, *options)
@@ -87,6 +94,7 @@ class Pictures(Sequence):
       depth=optional(read_depth, 'depth'),
       region=optional(read_mask, 'region'),
       path=entry['image'],
+      photo=functools.partial(read_photo, entry['image'], cut=cut_photo),
     )
 
   def sources(self, index: int) -> dict:

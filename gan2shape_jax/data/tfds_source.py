@@ -13,6 +13,7 @@ Features used, by name:
   id, name          what the picture is called; without, its index in the split
 """
 
+import functools
 import pathlib
 import re
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gan2shape_jax.data.errors import DataError
-from gan2shape_jax.data.images import Encoded, read_depth, read_image, read_mask
+from gan2shape_jax.data.images import Encoded, read_depth, read_image, read_mask, read_photo
 from gan2shape_jax.data.pictures import Picture, selected
 
 TFDS = 'tfds:'
@@ -68,7 +69,13 @@ class TfdsPictures(Sequence):
       depth=picture(read_depth, 'depth'),
       region=picture(read_mask, 'head_mask'),
       path=pathlib.Path(where),
+      photo=functools.partial(self._photo, row, where),
     )
+
+  def _photo(self, row, where, largest):
+    feature = self._used['image']
+    content = self._records.read(row, where)[feature]
+    return read_photo(Encoded(content, f'{where} {feature}'), largest)
 
 
 def load_tfds_pictures(config_data, image_size: int) -> TfdsPictures:

@@ -21,6 +21,7 @@ NETWORKS = Networks._fields
 _SMALLEST_IMAGE = 64  # the networks halve so often
 _CHOICES = {
   'data.on_error': ('stop', 'skip'),
+  'results.texture': ('photo', 'albedo'),
   'mode': ('fit', 'predict', 'joint'),
   'precision': ('float32', 'bf16'),
   'loss.perceptual': ('lpips', 'discriminator', 'none'),
@@ -54,6 +55,7 @@ _NOT_NEGATIVE = (
   'prior.iterations',
   'fit.finish',
   'projection.refine_iterations',
+  'results.texture_size',
   *(f'stages.{stage}.step{step}' for stage in ('first', 'later') for step in (1, 2, 3)),
 )
 
