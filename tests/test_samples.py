@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import evaluate, sample
+from experiments import sample
 from gan2shape_jax import collection, data, sources
 from gan2shape_jax.artefacts import ArtefactError
 from gan2shape_jax.assembly import load_frozen
@@ -98,7 +98,7 @@ def test_a_run_starts_on_samples(config, frozen, monkeypatch, tmp_path):
     collection.reconstruct_all(config, tmp_path)
   assert seen == [('000', frozen.mean_latent.shape, '000')]
   with pytest.raises(data.DataError, match=r"data.source='samples': .*samples have none"):
-    evaluate.evaluate_all(config, tmp_path / 'other')
+    depth_table.evaluate_all(config, tmp_path / 'other')
 
 
 @pytest.mark.parametrize(
