@@ -41,8 +41,23 @@ _BASELINES_ONLY = flags.DEFINE_bool(
 )
 
 
-def true_views_table(config: ConfigDict, workdir, stop: Callable[[], bool]) -> pathlib.Path:
-  """Measures step 3 on true pictures; returns the file with the means."""
+def true_views_table(
+  config: ConfigDict, workdir, bed, stop: Callable[[], bool] = lambda: False
+) -> pathlib.Path:
+  """Measures step 3 on true pictures of heads.
+
+  Args:
+    config: a whole configuration.
+    workdir: folder of the table; finished heads are kept in its folder true_views.
+    bed: a `true_pictures.Bed`.
+    stop: asked before each head whether to end.
+
+  Returns:
+    The file with the means.
+
+  Raises:
+    DataError: the extra `heads` is not installed; and whatever `true_views.measure_all` raises.
+  """
   from gan2shape_jax import assembly, head_rendering
   from gan2shape_jax import workdir as folders
   from gan2shape_jax.artefacts import write_text
@@ -51,7 +66,6 @@ def true_views_table(config: ConfigDict, workdir, stop: Callable[[], bool]) -> p
   from gan2shape_jax.reconstruction import setup
 
   setup.check_config(config)
-  bed = true_pictures.Bed(_HEADS.value, _VIEWS.value, _BED_SEED.value, _PITCH.value, _YAW.value)
   true_pictures.check_bed(bed, setup.settings_from_config(config))
   model = head_rendering.load_model()
   kept = pathlib.Path(workdir) / 'true_views'
@@ -72,7 +86,10 @@ def true_views_table(config: ConfigDict, workdir, stop: Callable[[], bool]) -> p
 def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
   """The command: measures, writes the table and returns it with the file's name."""
   if _TABLE.value == 'true_views':
-    path = true_views_table(config, workdir, stop)
+    from gan2shape_jax.instruments.true_pictures import Bed
+
+    bed = Bed(_HEADS.value, _VIEWS.value, _BED_SEED.value, _PITCH.value, _YAW.value)
+    path = true_views_table(config, workdir, bed, stop)
     return f'{path.read_text()}\nwritten: {path}'
   from gan2shape_jax.instruments import depth_table
 

@@ -16,6 +16,7 @@ from gan2shape_jax import collection, data, sources
 from gan2shape_jax.artefacts import ArtefactError
 from gan2shape_jax.assembly import load_frozen
 from gan2shape_jax.config import get_default_config
+from gan2shape_jax.instruments import depth_table
 from gan2shape_jax.reconstruction.state import Settings
 from gan2shape_jax.reconstruction.step2_projection import gan_images
 from gan2shape_jax.workdir import Preempted
