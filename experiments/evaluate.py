@@ -22,6 +22,14 @@ takes the GAN out of the question: step 3 alone, from the starting networks, on 
 true pictures from other views stand for the projections; with the views as they are, and with
 errors of --pitch_error and --yaw_error degrees in them. Writes true_views.csv and true_views.md; a
 head that is finished is passed over. Needs `pip install 'gan2shape_jax[heads]'`.
+
+  python experiments/evaluate.py --table=projections --judge=runs/judge/view_judge.safetensors \\
+      --config.data.images=/my/heads --config.data.num=20 --workdir=runs/projections
+
+measures projections after step 2 of the first stage: whether the views that a judge tells
+(experiments/train_view_judge.py) follow those drawn, how far the projections are from their pseudo
+samples, and whether they still show the picture's head. Writes projections.csv and projections.md;
+a picture that is finished is passed over.
 """
 
 import pathlib
@@ -30,12 +38,17 @@ from collections.abc import Callable
 from absl import flags
 from ml_collections import ConfigDict
 
-_TABLE = flags.DEFINE_enum('table', 'depth', ['depth', 'true_views'], 'what is measured')
+_TABLE = flags.DEFINE_enum(
+  'table', 'depth', ['depth', 'true_views', 'projections'], 'what is measured'
+)
 _HEADS = flags.DEFINE_integer('heads', 20, 'true_views: how many heads')
 _VIEWS = flags.DEFINE_integer('views', 160, 'true_views: true pictures of each, in whole batches')
 _BED_SEED = flags.DEFINE_integer('bed_seed', 77, 'true_views: of heads, views and errors')
 _PITCH = flags.DEFINE_float('pitch_error', 5.0, 'true_views: deviation of the pitch, degrees')
 _YAW = flags.DEFINE_float('yaw_error', 7.0, 'true_views: deviation of the yaw, degrees')
+_JUDGE = flags.DEFINE_string(
+  'judge', '', 'projections: the file of experiments/train_view_judge.py'
+)
 _BASELINES_ONLY = flags.DEFINE_bool(
   'baselines_only', False, 'measure only what needs no reconstruction'
 )
@@ -83,8 +96,39 @@ def true_views_table(
   return true_views.write_tables(workdir, rows)
 
 
+def projections_table(
+  config: ConfigDict, workdir, judge: str, stop: Callable[[], bool] = lambda: False
+) -> pathlib.Path:
+  """Measures projections of a configuration's pictures.
+
+  Args:
+    config: a whole configuration.
+    workdir: folder of the table; finished pictures are kept in its folder projections.
+    judge: file of the judge of views.
+    stop: asked whether to end.
+
+  Returns:
+    The file with the table.
+
+  Raises:
+    SettingsError: no judge is named; and whatever `projection_table.measure_all` raises.
+  """
+  from gan2shape_jax.instruments import projection_table
+  from gan2shape_jax.progress import Progress
+  from gan2shape_jax.reconstruction import setup
+
+  if not judge:
+    raise setup.SettingsError("--judge='': expected the file of experiments/train_view_judge.py")
+  tell = Progress(1, label='projections of').note
+  rows = projection_table.measure_all(config, workdir, judge, tell=tell, stop=stop)
+  return projection_table.write_tables(workdir, rows)
+
+
 def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
   """The command: measures, writes the table and returns it with the file's name."""
+  if _TABLE.value == 'projections':
+    path = projections_table(config, workdir, _JUDGE.value, stop)
+    return f'{path.read_text()}\nwritten: {path}'
   if _TABLE.value == 'true_views':
     from gan2shape_jax.instruments.true_pictures import Bed
 
