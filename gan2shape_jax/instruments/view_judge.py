@@ -143,18 +143,15 @@ def errors(told: np.ndarray, views: np.ndarray) -> Errors:
     views: [n, 6] true views, radians and camera units.
 
   Returns:
-    `Errors`, [3] each.
+    `Errors`, [3] each; correlation, slope and r2 are not finite where the true angles are all one.
   """
   true = np.degrees(np.asarray(views, np.float64)[:, :3])
   difference = told - true
   spread, covariance = true.std(0), ((told - told.mean(0)) * (true - true.mean(0))).mean(0)
-  return Errors(
-    difference.std(0),
-    difference.mean(0),
-    covariance / (spread * told.std(0)),
-    covariance / spread**2,
-    1 - (difference**2).mean(0) / spread**2,
-  )
+  with np.errstate(divide='ignore', invalid='ignore'):
+    correlation = covariance / (spread * told.std(0))
+    slope, r2 = covariance / spread**2, 1 - (difference**2).mean(0) / spread**2
+  return Errors(difference.std(0), difference.mean(0), correlation, slope, r2)
 
 
 def save_judge(path: str | os.PathLike, judge: Judge):
