@@ -15,234 +15,131 @@ over), and writes one table into the folder: evaluation.csv and evaluation.md. I
   start                 the configuration's prior in the box of the picture's own mask
   initial networks      starting networks that come trained, without any fit to the picture
   reconstruction        the method
+
+  python experiments/evaluate.py --table=true_views --workdir=runs/true_views
+
+takes the GAN out of the question: step 3 alone, from the starting networks, on rendered heads whose
+true pictures from other views stand for the projections; with the views as they are, and with
+errors of --pitch_error and --yaw_error degrees in them. Writes true_views.csv and true_views.md; a
+head that is finished is passed over. Needs `pip install 'gan2shape_jax[heads]'`.
+
+  python experiments/evaluate.py --table=projections --judge=runs/judge/view_judge.safetensors \\
+      --config.data.images=/my/heads --config.data.num=20 --workdir=runs/projections
+
+measures projections after step 2 of the first stage: whether the views that a judge tells
+(experiments/train_view_judge.py) follow those drawn, how far the projections are from their pseudo
+samples, and whether they still show the picture's head. Writes projections.csv and projections.md;
+a picture that is finished is passed over.
 """
 
-import csv
-import functools
-import io
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
+_TABLE = flags.DEFINE_enum(
+  'table', 'depth', ['depth', 'true_views', 'projections'], 'what is measured'
+)
+_HEADS = flags.DEFINE_integer('heads', 20, 'true_views: how many heads')
+_VIEWS = flags.DEFINE_integer('views', 160, 'true_views: true pictures of each, in whole batches')
+_BED_SEED = flags.DEFINE_integer('bed_seed', 77, 'true_views: of heads, views and errors')
+_PITCH = flags.DEFINE_float('pitch_error', 5.0, 'true_views: deviation of the pitch, degrees')
+_YAW = flags.DEFINE_float('yaw_error', 7.0, 'true_views: deviation of the yaw, degrees')
+_JUDGE = flags.DEFINE_string(
+  'judge', '', 'projections: the file of experiments/train_view_judge.py'
+)
 _BASELINES_ONLY = flags.DEFINE_bool(
   'baselines_only', False, 'measure only what needs no reconstruction'
 )
-_RANGES = ((0.91, 1.02), (0.95, 1.03), (0.97, 1.03))  # nearest and farthest depth of ellipsoids
-_METRICS = ('side_x100', 'mad')
-_COLUMNS = ('name', 'side_x100', 'side_x100_std', 'mad', 'mad_std', 'n')
-_NOTE = (
-  'SIDE x100 and MAD (degrees): mean and standard deviation over n pictures. Compared in the '
-  "picture's view where the true surface, confined to the region and eroded by 3x3, and the "
-  'predicted one, eroded by 3x3, are both seen. The oracle row has looked at true depths.'
-)
 
 
-def evaluate_all(
-  config: ConfigDict,
-  workdir,
-  *,
-  baselines_only: bool = False,
-  stop: Callable[[], bool] = lambda: False,
-) -> list[dict]:
-  """Measures baselines, trained starting networks and the reconstruction.
+def true_views_table(
+  config: ConfigDict, workdir, bed, stop: Callable[[], bool] = lambda: False
+) -> pathlib.Path:
+  """Measures step 3 on true pictures of heads.
 
   Args:
-    config: a whole configuration, whose pictures have true depth.
-    workdir: folder of the reconstruction.
-    baselines_only: leave the reconstruction out.
-    stop: tells whether to stop; the reconstruction then raises `workdir.Preempted`, saved.
+    config: a whole configuration.
+    workdir: folder of the table; finished heads are kept in its folder true_views.
+    bed: a `true_pictures.Bed`.
+    stop: asked before each head whether to end.
 
   Returns:
-    Rows of the table: name, side_x100, side_x100_std, mad, mad_std, n.
+    The file with the means.
 
   Raises:
-    DataError: the pictures have no true depth, and whatever `collection.reconstruct_all` raises.
+    DataError: the extra `heads` is not installed; and whatever `true_views.measure_all` raises.
   """
-  from gan2shape_jax import collection, data, sources
+  from gan2shape_jax import assembly, head_rendering
+  from gan2shape_jax import workdir as folders
+  from gan2shape_jax.artefacts import write_text
+  from gan2shape_jax.instruments import fits, true_pictures, true_views
+  from gan2shape_jax.progress import Progress
+  from gan2shape_jax.reconstruction import setup
 
-  pictures = list(sources.load_pictures(config))
-  if any(picture.depth is None for picture in pictures):
-    if config.data.source != 'images':
-      raise data.DataError(
-        f'data.source={config.data.source!r}: expected pictures with true depths, samples have none'
-      )
-    raise data.DataError(
-      f'{config.data.images}: expected true depths beside the pictures, or data.depths to name them'
-    )
-  rows = baseline_rows(config, pictures)
-  if config.networks.pretrained:
-    rows.append(_summary('initial networks', initial_metrics(config, pictures)))
-  if not baselines_only:
-    rows.append(_summary('reconstruction', collection.reconstruct_all(config, workdir, stop=stop)))
-  return rows
-
-
-def baseline_rows(config: ConfigDict, pictures: Sequence) -> list[dict]:
-  """Rows of all predictions that no network makes.
-
-  Args:
-    config: names the pictures' folder, the camera and the prior.
-    pictures: those evaluated, each a `data.Picture` with true depth.
-
-  Returns:
-    Rows of the table.
-  """
-  from gan2shape_jax import data, evaluation
-  from gan2shape_jax.reconstruction import priors, setup
-
-  camera = setup.settings_from_config(config).camera
-  everywhere = np.ones((config.image_size,) * 2)
-
-  def row(name, predict):
-    metrics = [
-      evaluation.evaluate(predict(picture), everywhere, picture.depth, picture.region, camera)
-      for picture in pictures
-    ]
-    return _summary(name, metrics)
-
-  def prior(picture, make, mask):
-    try:
-      return make(mask)
-    except ValueError as error:
-      raise data.DataError(f'{picture.path}: {error}') from error
-
-  folder = _whole_folder(config, pictures)
-  fixed = evaluation.baseline_depths(
-    [picture.depth for picture in folder],
-    None if folder[0].region is None else [picture.region for picture in folder],
+  setup.check_config(config)
+  true_pictures.check_bed(bed, setup.settings_from_config(config))
+  model = head_rendering.load_model()
+  kept = pathlib.Path(workdir) / 'true_views'
+  claim = folders.check_workdir(kept, config)
+  shared = assembly.assemble(config)
+  maker = head_rendering.HeadMaker(
+    model, head_rendering.Settings(config.image_size, bed.seed, true_pictures.VIEW_SCALE)
   )
-  rows = [
-    row('constant depth', lambda _: fixed['constant']),
-    row(f'mean true depth of {len(folder)} (oracle)', lambda _: fixed['mean']),
-  ]
-  own = (config.prior.near, config.prior.far)
-  for near, far in dict.fromkeys((*_RANGES, own)):
-    name = f'ellipsoid {near:g} to {far:g}' + (' (config.prior)' if (near, far) == own else '')
-    make = functools.partial(priors.prior_depth, category='head', near=near, far=far)
-    rows.append(row(name, lambda picture, make=make: prior(picture, make, _region(picture))))
-
-  def start(picture):
-    mask = data.elliptic_mask(config.image_size) if picture.mask is None else picture.mask
-    return prior(picture, functools.partial(setup.prior_depth, config), mask)
-
-  rows.append(row("start: config.prior, picture's mask", start))
-  return rows
+  step3 = fits.first_step3(shared)
+  write_text(kept / 'config.json', claim)
+  rows = true_views.measure_all(
+    step3, maker, bed, shared.settings, shared.frozen.mean_latent, kept,
+    tell=Progress(bed.heads, label='head').note, stop=stop,
+  )  # fmt: skip
+  return true_views.write_tables(workdir, rows)
 
 
-def initial_metrics(config: ConfigDict, pictures: Sequence) -> list[dict]:
-  """Metrics of the starting networks' own predictions, one dict a picture.
+def projections_table(
+  config: ConfigDict, workdir, judge: str, stop: Callable[[], bool] = lambda: False
+) -> pathlib.Path:
+  """Measures projections of a configuration's pictures.
 
   Args:
-    config: a whole configuration with trained starting networks.
-    pictures: those evaluated, each a `data.Picture` with true depth.
+    config: a whole configuration.
+    workdir: folder of the table; finished pictures are kept in its folder projections.
+    judge: file of the judge of views.
+    stop: asked whether to end.
 
   Returns:
-    What `evaluation.evaluate` gives for each.
-  """
-  import jax.numpy as jnp
-
-  from gan2shape_jax import artefacts, data, evaluation
-  from gan2shape_jax.assembly import assemble
-  from gan2shape_jax.reconstruction.state import Instance
-
-  shared = assemble(config)
-  settings, latent = shared.settings, shared.frozen.mean_latent  # the latent is not looked at
-  metrics = []
-  for picture in pictures:
-    mask = data.elliptic_mask(config.image_size) if picture.mask is None else picture.mask
-    instance = Instance(jnp.asarray(picture.image), jnp.asarray(mask), latent)
-    seen = artefacts.result_from_factors(
-      picture.name,
-      picture.image,
-      shared.programs.factors(shared.params, instance, shared.frozen),
-      settings.camera,
-      near=settings.min_depth - settings.depth_margin,
-      far=settings.max_depth + settings.depth_margin,
-    )
-    metrics.append(
-      evaluation.evaluate(
-        seen.view_depth, seen.valid, picture.depth, picture.region, settings.camera
-      )
-    )
-  return metrics
-
-
-def write_table(workdir, rows: Sequence[dict]):
-  """Writes evaluation.csv and evaluation.md, each whole or not at all.
-
-  Args:
-    workdir: the folder, made if missing.
-    rows: of the table.
+    The file with the table.
 
   Raises:
-    ArtefactError: the folder cannot be written.
+    SettingsError: no judge is named; and whatever `projection_table.measure_all` raises.
   """
-  from gan2shape_jax import artefacts
+  from gan2shape_jax.instruments import projection_table
+  from gan2shape_jax.progress import Progress
+  from gan2shape_jax.reconstruction import setup
 
-  workdir = pathlib.Path(workdir)
-  text = io.StringIO()
-  writer = csv.DictWriter(text, _COLUMNS, lineterminator='\n')
-  writer.writeheader()
-  writer.writerows(rows)
-  artefacts.write_text(workdir / 'evaluation.csv', text.getvalue())
-  lines = ['| depth | SIDE x100 | MAD (degrees) | n |', '|---|---|---|---|']
-  lines += [f'| {" | ".join(_cells(row))} |' for row in rows]
-  artefacts.write_text(workdir / 'evaluation.md', '\n'.join([*lines, '', _NOTE, '']))
-
-
-def format_rows(rows: Sequence[dict]) -> str:
-  """The table for a terminal."""
-  table = [('depth', 'SIDE x100', 'MAD (degrees)', 'n'), *(_cells(row) for row in rows)]
-  widths = [max(len(line[k]) for line in table) for k in range(4)]
-  aligned = lambda line: [cell.rjust(width) for cell, width in zip(line, widths, strict=True)][1:]
-  return '\n'.join('  '.join([line[0].ljust(widths[0]), *aligned(line)]) for line in table)
-
-
-def _cells(row):
-  side = f'{row["side_x100"]:.2f} ± {row["side_x100_std"]:.2f}'
-  mad = f'{row["mad"]:.1f} ± {row["mad_std"]:.1f}'
-  return row['name'], side, mad, str(row['n'])
-
-
-def _summary(name, metrics):
-  """A row of the table from the metrics of the pictures; those without a value do not count."""
-  row = {'name': name}
-  for metric in _METRICS:
-    values = [m.get(metric) for m in metrics]
-    values = np.array([v for v in values if v is not None and np.isfinite(v)], np.float64)
-    row[metric] = float(values.mean()) if values.size else float('nan')
-    row[f'{metric}_std'] = float(values.std()) if values.size else float('nan')
-    row['n'] = values.size
-  return row
-
-
-def _whole_folder(config, pictures):
-  """All pictures of the folder, or those evaluated where others have no true depth."""
-  from gan2shape_jax import data, sources
-
-  whole = config.copy_and_resolve_references()
-  whole.data.start = whole.data.num = 0
-  try:
-    return list(sources.load_pictures(whole))
-  except data.DataError:
-    return pictures
-
-
-def _region(picture):
-  """The region of the metrics; without one, the true surface itself."""
-  if picture.region is not None:
-    return picture.region
-  return (picture.depth < picture.depth.max()).astype(np.float32)
+  if not judge:
+    raise setup.SettingsError("--judge='': expected the file of experiments/train_view_judge.py")
+  tell = Progress(1, label='projections of').note
+  rows = projection_table.measure_all(config, workdir, judge, tell=tell, stop=stop)
+  return projection_table.write_tables(workdir, rows)
 
 
 def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
   """The command: measures, writes the table and returns it with the file's name."""
-  rows = evaluate_all(config, workdir, baselines_only=_BASELINES_ONLY.value, stop=stop)
-  write_table(workdir, rows)
-  return f'{format_rows(rows)}\n\nwritten: {pathlib.Path(workdir) / "evaluation.md"}'
+  if _TABLE.value == 'projections':
+    path = projections_table(config, workdir, _JUDGE.value, stop)
+    return f'{path.read_text()}\nwritten: {path}'
+  if _TABLE.value == 'true_views':
+    from gan2shape_jax.instruments.true_pictures import Bed
+
+    bed = Bed(_HEADS.value, _VIEWS.value, _BED_SEED.value, _PITCH.value, _YAW.value)
+    path = true_views_table(config, workdir, bed, stop)
+    return f'{path.read_text()}\nwritten: {path}'
+  from gan2shape_jax.instruments import depth_table
+
+  rows = depth_table.evaluate_all(config, workdir, baselines_only=_BASELINES_ONLY.value, stop=stop)
+  depth_table.write_table(workdir, rows)
+  return f'{depth_table.format_rows(rows)}\n\nwritten: {pathlib.Path(workdir) / "evaluation.md"}'
 
 
 if __name__ == '__main__':

@@ -11,7 +11,8 @@ import pytest
 
 from configs import heads
 from experiments import evaluate
-from gan2shape_jax import assembly, collection, data
+from gan2shape_jax import collection, data
+from gan2shape_jax.instruments import depth_table
 from gan2shape_jax.reconstruction import setup
 from gan2shape_jax.reconstruction.state import Factors
 
@@ -79,7 +80,7 @@ def test_pictures_without_true_depth_are_one_line(tmp_path):
 def test_the_reconstruction_comes_last(config, tmp_path, monkeypatch):
   rows = [{'side_x100': 1.0, 'mad': 10.0}, {'side_x100': 2.0, 'mad': 20.0}, {'side_x100': None}]
   monkeypatch.setattr(collection, 'reconstruct_all', lambda *_, **__: rows)
-  table = evaluate.evaluate_all(config, tmp_path)
+  table = depth_table.evaluate_all(config, tmp_path)
   assert table[-1] == {
     'name': 'reconstruction',
     'side_x100': 1.5,
@@ -89,7 +90,7 @@ def test_the_reconstruction_comes_last(config, tmp_path, monkeypatch):
     'n': 2,
   }
   assert table[1]['name'] == 'mean true depth of 4 (oracle)'  # the folder's, not the selection's
-  assert evaluate.format_rows(table).endswith('  1.50 ± 0.50     15.0 ± 5.0  2')
+  assert depth_table.format_rows(table).endswith('  1.50 ± 0.50     15.0 ± 5.0  2')
 
 
 def test_trained_starting_networks_are_measured(config, tmp_path, monkeypatch):
@@ -102,9 +103,9 @@ def test_trained_starting_networks_are_measured(config, tmp_path, monkeypatch):
     params=None,
     programs=SimpleNamespace(factors=lambda params, instance, frozen: factors),
   )
-  monkeypatch.setattr(assembly, 'assemble', lambda config: shared)
+  monkeypatch.setattr(depth_table, 'assemble', lambda config: shared)
   config.networks.pretrained = 'networks.safetensors'
-  table = evaluate.evaluate_all(config, tmp_path, baselines_only=True)
+  table = depth_table.evaluate_all(config, tmp_path, baselines_only=True)
   constant, networks = table[0], table[-1]
   assert networks['name'] == 'initial networks'
   for column in ('side_x100', 'mad', 'n'):  # these networks see a plane
@@ -115,4 +116,4 @@ def test_an_empty_region_names_the_picture(config):
   picture = data.load_pictures(config.data, config.image_size)[0]
   picture = picture._replace(region=np.zeros_like(picture.region))
   with pytest.raises(data.DataError, match=r'000.*mask is empty'):
-    evaluate.baseline_rows(config, [picture])
+    depth_table.baseline_rows(config, [picture])

@@ -276,6 +276,26 @@ def read(paths, name):
   return np.concatenate([np.load(path)[name] for path in paths])
 
 
+def test_a_head_turned_is_the_same_head_in_other_views(maker):
+  before = maker.make(1)
+  turned = maker.turned(1, 40)
+  for name, array in before.items():  # nothing of the head itself depends on it
+    np.testing.assert_array_equal(maker.make(1)[name], array)
+  for name, array in maker.turned(1, 3).items():
+    np.testing.assert_array_equal(array, turned[name][:3])
+  assert (maker.turned(2, 1)['views'] != turned['views'][:1]).any()
+  drawn = maker.draw(1)
+  vertices, colours = maker._mesh(drawn)
+  view, light = turned['views'][5], turned['lights'][5]
+  surface = rendering.Surface(scene.turn(vertices, view), maker._faces, colours)
+  shown = surface.image(16, light, drawn.scene.background)
+  assert np.abs(np.float32(shown) - turned['images'][5]).max() <= 1  # views were rounded
+  np.testing.assert_array_equal(turned['masks'][5] > 0, surface.truth(16).mask)
+  narrow = maker.turned(1, 40, view_scale=0.5)['views']
+  np.testing.assert_allclose(narrow[:, :2], turned['views'][:, :2] / 2, rtol=1e-6)
+  np.testing.assert_array_equal(narrow[:, 2:], turned['views'][:, 2:])
+
+
 def test_shards_are_the_same_however_they_are_made(maker, tmp_path):
   told = []
   whole = head_rendering.write_shards(maker, tmp_path / 'a.npz', num=7, start=2, tell=told.append)

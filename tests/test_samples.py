@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import evaluate, sample
+from experiments import sample
 from gan2shape_jax import collection, data, sources
 from gan2shape_jax.artefacts import ArtefactError
 from gan2shape_jax.assembly import load_frozen
 from gan2shape_jax.config import get_default_config
+from gan2shape_jax.instruments import depth_table
 from gan2shape_jax.reconstruction.state import Settings
 from gan2shape_jax.reconstruction.step2_projection import gan_images
 from gan2shape_jax.workdir import Preempted
@@ -98,7 +99,7 @@ def test_a_run_starts_on_samples(config, frozen, monkeypatch, tmp_path):
     collection.reconstruct_all(config, tmp_path)
   assert seen == [('000', frozen.mean_latent.shape, '000')]
   with pytest.raises(data.DataError, match=r"data.source='samples': .*samples have none"):
-    evaluate.evaluate_all(config, tmp_path / 'other')
+    depth_table.evaluate_all(config, tmp_path / 'other')
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from gan2shape_jax.head_rendering.shapes import (
 
 NEAREST, FARTHEST = 0.9, 1.1  # camera units: the range of depth in 16 bits
 _SIZES = (8, 4096)  # pixels
+_STREAMS = 3  # of random numbers for a head: its shape, its colours, its view and light
 
 
 class Settings(NamedTuple):
@@ -77,7 +78,7 @@ class HeadMaker:
 
   def draw(self, number: int) -> Drawn:
     """Draws what is random about a head, in a millisecond or two."""
-    streams = np.random.SeedSequence([self.settings.seed, number]).spawn(3)
+    streams = np.random.SeedSequence([self.settings.seed, number]).spawn(_STREAMS)
     shape, color, place_and_light = (np.random.Generator(np.random.PCG64(s)) for s in streams)
     person = draw_person(self._model, shape)
     scene = draw_scene(place_and_light, view_scale=self.settings.view_scale)
@@ -103,8 +104,7 @@ class HeadMaker:
       DataError: embreex is not installed.
     """
     size, drawn = self.settings.size, self.draw(number)
-    vertices = place(shape_vertices(self._model, drawn.person), self._model.extent)
-    colours = vertex_colours(self._model, drawn.colouring)
+    vertices, colours = self._mesh(drawn)
     surface = Surface(turn(vertices, drawn.scene.view), self._faces, colours)
     head = {'image': surface.image(size, drawn.scene.light, drawn.scene.background)}
     if self.settings.images_only:
@@ -119,6 +119,44 @@ class HeadMaker:
       'view': drawn.scene.view.astype(np.float32),
       'light': drawn.scene.light.astype(np.float32),
     }
+
+  def turned(self, number: int, count: int, *, view_scale: float = 1.0) -> dict[str, np.ndarray]:
+    """Makes other pictures of a head, before its own background, from other views and lights.
+
+    Args:
+      number: of the head.
+      count: how many pictures.
+      view_scale: multiplies their pitch and yaw, as `Settings.view_scale` the head's own.
+
+    Returns:
+      `images` uint8 [count, size, size, 3], `masks` uint8 [count, size, size], 255 on head, neck
+      and shoulders; `views` float32 [count, 6] and `lights` float32 [count, 4] as those of `make`.
+      The first of them do not depend on how many there are.
+
+    Raises:
+      DataError: embreex is not installed.
+    """
+    size, drawn = self.settings.size, self.draw(number)
+    vertices, colours = self._mesh(drawn)
+    stream = np.random.SeedSequence([self.settings.seed, number]).spawn(_STREAMS + 1)[_STREAMS]
+    random = np.random.Generator(np.random.PCG64(stream))
+    scenes = [draw_scene(random, view_scale=view_scale) for _ in range(count)]
+    images, masks = [], []
+    for scene in scenes:
+      surface = Surface(turn(vertices, scene.view), self._faces, colours)
+      images.append(surface.image(size, scene.light, drawn.scene.background))
+      masks.append(np.uint8(255) * surface.truth(size).mask)
+    return {
+      'images': np.stack(images),
+      'masks': np.stack(masks),
+      'views': np.float32([scene.view for scene in scenes]),
+      'lights': np.float32([scene.light for scene in scenes]),
+    }
+
+  def _mesh(self, drawn):
+    """Vertices before the camera, not turned, and their colours."""
+    vertices = place(shape_vertices(self._model, drawn.person), self._model.extent)
+    return vertices, vertex_colours(self._model, drawn.colouring)
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:
