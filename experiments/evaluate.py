@@ -20,8 +20,10 @@ over), and writes one table into the folder: evaluation.csv and evaluation.md. I
 
 takes the GAN out of the question: step 3 alone, from the starting networks, on rendered heads whose
 true pictures from other views stand for the projections; with the views as they are, and with
-errors of --pitch_error and --yaw_error degrees in them. Writes true_views.csv and true_views.md; a
-head that is finished is passed over. Needs `pip install 'gan2shape_jax[heads]'`.
+errors of --pitch_error and --yaw_error degrees in them. Fits what the configuration says: networks
+as long as its first stage, or (fit.factors=direct) the factors for --fit_iterations. Writes
+true_views.csv and true_views.md; a head that is finished is passed over. Needs
+`pip install 'gan2shape_jax[heads]'`.
 
   python experiments/evaluate.py --table=projections --judge=runs/judge/view_judge.safetensors \\
       --config.data.images=/my/heads --config.data.num=20 --workdir=runs/projections
@@ -46,6 +48,9 @@ _VIEWS = flags.DEFINE_integer('views', 160, 'true_views: true pictures of each, 
 _BED_SEED = flags.DEFINE_integer('bed_seed', 77, 'true_views: of heads, views and errors')
 _PITCH = flags.DEFINE_float('pitch_error', 5.0, 'true_views: deviation of the pitch, degrees')
 _YAW = flags.DEFINE_float('yaw_error', 7.0, 'true_views: deviation of the yaw, degrees')
+_FIT_ITERATIONS = flags.DEFINE_integer(
+  'fit_iterations', 400, 'true_views: of step 3 where fit.factors=direct'
+)
 _JUDGE = flags.DEFINE_string(
   'judge', '', 'projections: the file of experiments/train_view_judge.py'
 )
@@ -87,7 +92,8 @@ def true_views_table(
   maker = head_rendering.HeadMaker(
     model, head_rendering.Settings(config.image_size, bed.seed, true_pictures.VIEW_SCALE)
   )
-  step3 = fits.first_step3(shared)
+  batches = bed.views // shared.settings.batch_size
+  step3 = fits.first_step3(shared, batches=batches, iterations=bed.iterations)
   write_text(kept / 'config.json', claim)
   rows = true_views.measure_all(
     step3, maker, bed, shared.settings, shared.frozen.mean_latent, kept,
@@ -132,7 +138,8 @@ def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
   if _TABLE.value == 'true_views':
     from gan2shape_jax.instruments.true_pictures import Bed
 
-    bed = Bed(_HEADS.value, _VIEWS.value, _BED_SEED.value, _PITCH.value, _YAW.value)
+    errors = _PITCH.value, _YAW.value
+    bed = Bed(_HEADS.value, _VIEWS.value, _BED_SEED.value, *errors, _FIT_ITERATIONS.value)
     path = true_views_table(config, workdir, bed, stop)
     return f'{path.read_text()}\nwritten: {path}'
   from gan2shape_jax.instruments import depth_table

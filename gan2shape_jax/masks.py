@@ -62,6 +62,14 @@ def mask_finder(config: ConfigDict) -> FindMask:
   return find
 
 
+def is_guessed(config: ConfigDict, picture: data.Picture) -> bool:
+  """Whether `mask_finder` has nothing but an ellipse for a picture.
+
+  What is fitted to the picture then knows more (`object_masks`).
+  """
+  return picture.mask is None and not config.parsing.weights
+
+
 def check_category(config: ConfigDict):
   """Refuses parsing weights for a category that no parsing network knows.
 

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, evaluation
+from gan2shape_jax import artefacts, evaluation, masks, object_masks
 from gan2shape_jax.assembly import Assembly
 from gan2shape_jax.fitting import Fit, Job
 from gan2shape_jax.gan_views import gan_frames
+from gan2shape_jax.progress import Progress
 from gan2shape_jax.workdir import FitError
 
 _LARGEST_TEXTURE = 2048  # pixels, where results.texture_size says nothing
@@ -50,7 +51,7 @@ def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> N
     settings.camera,
     near=settings.min_depth - settings.depth_margin,
     far=settings.max_depth + settings.depth_margin,
-    mask=np.asarray(job.instance.mask),
+    mask=_mask(config, settings, job, factors),
     latent=None if predicts else np.asarray(instance.latent),
     photo=photo,
   )
@@ -77,6 +78,23 @@ def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> N
     make_videos=config.results.videos,
     make_mesh=config.results.mesh,
   )
+
+
+def _mask(config, settings, job, factors):
+  """The picture's mask [size, size, 1]: that of the fit, unless it was a guess."""
+  mask, picture = np.asarray(job.instance.mask), job.picture
+  if not masks.is_guessed(config, picture):
+    return mask
+  found, origin = object_masks.mask_of_picture(
+    picture.image,
+    factors,
+    settings.camera,
+    start=mask,
+    near=settings.min_depth - settings.depth_margin,
+    far=settings.max_depth + settings.depth_margin,
+  )
+  Progress(1, label=picture.name).note(f'mask of the results: {origin}')
+  return found
 
 
 def _milliseconds(shared: Assembly, params, instance, rounds: int = 10) -> float:

@@ -64,7 +64,7 @@ def prepare(preparation: Preparation, number: int) -> Job:
   with clock.part('mask'):
     mask, origin = preparation.find_mask(picture)
   if picture.mask is None:
-    progress.note(f'mask: {origin}')
+    progress.note(f'mask of the fit: {origin}')
   prior_depth = None
   direct = shared.programs.begin is not None
   if shared.plan.prior_iterations or (direct and not shared.trained):

@@ -1,6 +1,7 @@
 """The judge of views and the table of projections: closed forms, files, the method's own."""
 
 import csv
+import dataclasses
 import functools
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from gan2shape_jax.instruments import projection_table, projections, view_judge
 from gan2shape_jax.instruments.projections import Identities, Measured
 from gan2shape_jax.reconstruction import driver, programs, step2_projection
 from gan2shape_jax.reconstruction.setup import SettingsError
+from gan2shape_jax.reconstruction.state import FitSettings
 from gan2shape_jax.weights import WeightsError, load_safetensors, save_safetensors
 from gan2shape_jax.workdir import FitError, Preempted
 from tests import small_fit
@@ -179,10 +181,10 @@ def test_other_files_are_no_judges(tmp_path):
 
 
 @functools.cache
-def small_assembly():
+def small_assembly(**fit):
   networks, params = small_fit.setting()
   plan = driver.Plan((driver.StagePlan(1, 2, 1, flip1=False, flip3=False),), 0, 2)
-  settings = small_fit.SETTINGS
+  settings = dataclasses.replace(small_fit.SETTINGS, fit=FitSettings(**fit))
   built = programs.build(networks, settings)
   params = jax.tree.map(jnp.asarray, params)
   return Assembly(settings, plan, networks, small_fit.frozen(), built, params, True)
@@ -202,6 +204,17 @@ def test_what_is_collected_is_what_step_3_gets():
   np.testing.assert_array_equal(again.projections.images, got.projections.images)
   with pytest.raises(Preempted):
     projection_table.collect(shared, instance, key, stop=lambda: True)
+
+
+def test_projections_of_a_fit_of_the_factors_themselves_are_collected_too():
+  shared, key = small_assembly(factors='direct', collect_iters=2), jax.random.key(3)
+  instance = small_fit.instance()
+  got = projection_table.collect(shared, instance, key)
+  again = projection_table.collect(shared, instance, key)
+  jax.tree.map(np.testing.assert_array_equal, got, again)
+  assert got.pseudo.shape == got.projections.images.shape
+  # Only the object's region counts.
+  assert 0 < float(got.projections.masks.mean()) < 1
 
 
 def test_pseudo_samples_are_rendered_again_from_views_and_lights_alone():

@@ -249,7 +249,7 @@ def test_a_picture_of_ones_own(cache, tmp_path):
   )
   assert result.returncode == 0, result.stderr
   assert 'compiling inversion' in result.stderr
-  assert 'mask: an ellipse in the middle' in result.stderr
+  assert 'mask of the fit: an ellipse in the middle' in result.stderr
   arrays = command.arrays_of(workdir, 'me')
   assert arrays['image'].shape == (64, 64, 3)
   with np.load(workdir / 'me' / 'latent.npz') as kept:

@@ -1,6 +1,7 @@
 """The test bed without the GAN: frames of views and lights, resuming, the command."""
 
 import csv
+import dataclasses
 import functools
 import importlib.util
 import subprocess
@@ -15,11 +16,12 @@ import pytest
 from configs import heads
 from experiments import evaluate
 from gan2shape_jax import data, renderer
+from gan2shape_jax.assembly import Assembly
 from gan2shape_jax.instruments import fits, true_pictures, true_views
 from gan2shape_jax.instruments.true_pictures import Bed
 from gan2shape_jax.reconstruction import autoencoder, driver, programs
 from gan2shape_jax.reconstruction.setup import SettingsError
-from gan2shape_jax.reconstruction.state import Factors, Projections, Settings
+from gan2shape_jax.reconstruction.state import Factors, FitSettings, Projections, Settings
 from gan2shape_jax.workdir import FitError, Preempted
 from tests import small_fit
 from tests.command import ROOT, TINY, environment
@@ -158,6 +160,7 @@ def test_the_true_shape_scores_without_error():
     ({'views': 0}, '--views=0'),
     ({'views': 3}, r'--views=3: expected a multiple of sampling.batch_size=2'),
     ({'seed': -1}, '--bed_seed=-1'),
+    ({'iterations': 0}, '--fit_iterations=0'),
     ({'pitch_error': -1.0}, '--pitch_error=-1'),
     ({'yaw_error': 90.0}, '--yaw_error=90'),
   ],
@@ -222,26 +225,29 @@ def test_the_tables_hold_heads_and_means(tmp_path):
   assert '2.0 seconds a head' in text
 
 
-def test_the_first_step_3_starts_anew_each_time():
+def small_assembly(**fit):
   networks, params = small_fit.setting()
-  settings, frozen = small_fit.SETTINGS, small_fit.frozen()
+  settings = dataclasses.replace(small_fit.SETTINGS, fit=FitSettings(**fit))
   plan = driver.Plan((driver.StagePlan(1, 1, 3, flip1=False, flip3=False),), 0, 2)
-  shared = SimpleNamespace(
-    programs=programs.build(networks, settings),
-    params=jax.tree.map(jnp.asarray, params),
-    frozen=frozen,
-    plan=plan,
-  )
-  step3, instance = fits.first_step3(shared), small_fit.instance()
-  rng = np.random.default_rng(0)
-  size = small_fit.SIZE
+  params = jax.tree.map(jnp.asarray, params)
+  built = programs.build(networks, settings)
+  return Assembly(settings, plan, networks, small_fit.frozen(), built, params, True)
+
+
+def noise_projections(depth):
+  rng, size = np.random.default_rng(0), small_fit.SIZE
   draw = lambda *shape: jnp.asarray(rng.uniform(-0.1, 0.1, shape), jnp.float32)
-  start = step3.start(instance)
-  projections = Projections(
+  return Projections(
     draw(2, 2, size, size, 3), jnp.ones((2, 2, size, size, 1)), draw(2, 2, 6), draw(2, 2, 4),
-    jnp.zeros((2, 6)), jnp.tile(start.depth, (2, 1, 1)),
+    jnp.zeros((2, 6)), jnp.tile(depth, (2, 1, 1)),
   )  # fmt: skip
-  view = jnp.full(6, 0.1)
+
+
+def test_the_first_step_3_starts_anew_each_time():
+  step3 = fits.first_step3(small_assembly(), batches=2, iterations=1)
+  instance, view = small_fit.instance(), jnp.full(6, 0.1)
+  start = step3.start(instance)
+  projections = noise_projections(start.depth)
   first = step3.fit(instance, projections, view)
   second = step3.fit(instance, projections, view)
   jax.tree.map(np.testing.assert_array_equal, first, second)
@@ -249,6 +255,29 @@ def test_the_first_step_3_starts_anew_each_time():
   # The picture's view is heard, by the loss that holds views.
   elsewhere = step3.fit(instance, projections, -view)
   assert (elsewhere.view != first.view).any()
+
+
+def test_step_3_of_the_factors_begins_at_the_given_view_and_consumes_nothing():
+  # Two batches, unlike the configuration's 100; views stay, and no fit is put back.
+  shared = small_assembly(
+    factors='direct', hold_views=0.99, largest_error=1e9, largest_relief=1e9, collect_iters=100
+  )
+  step3 = fits.first_step3(shared, batches=2, iterations=2)
+  instance, view = small_fit.instance(), jnp.full(6, 0.1)
+  start = step3.start(instance)
+  projections = noise_projections(start.depth)
+  first = step3.fit(instance, projections, view)
+  second = step3.fit(instance, projections, view)
+  jax.tree.map(np.testing.assert_array_equal, first, second)
+  expected = autoencoder.view_from_code(view, shared.settings)
+  np.testing.assert_allclose(first.view, expected, rtol=1e-6)
+  assert (start.view != first.view).any()
+  moved = float(jnp.abs(first.depth - start.depth).max())
+  assert 0 < moved < 0.02
+  longer = fits.first_step3(shared, batches=2, iterations=6).fit(instance, projections, view)
+  assert float(jnp.abs(longer.depth - start.depth).max()) > moved
+  networks_see = fits.starting_factors(small_assembly())(instance)
+  jax.tree.map(np.testing.assert_array_equal, step3.start(instance), networks_see)
 
 
 def test_a_missing_extra_is_one_line_and_claims_no_folder(tmp_path, monkeypatch):
@@ -284,6 +313,7 @@ def test_the_command_measures_rendered_heads(tmp_path):
     f'--workdir={tmp_path}',
     '--config.renderer.march_steps=8',
     '--config.stages.first.step3=1',
+    '--fit_iterations=1',
   ]
   done = command(*arguments)
   assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax import artefacts, collection, data, evaluation, sources
 from gan2shape_jax.assembly import assemble
+from gan2shape_jax.instruments import fits
 from gan2shape_jax.reconstruction import priors, setup
 from gan2shape_jax.reconstruction.state import Instance
 
@@ -129,14 +130,14 @@ def initial_metrics(config: ConfigDict, pictures: Sequence) -> list[dict]:
 
   shared = assemble(config)
   settings, latent = shared.settings, shared.frozen.mean_latent  # the latent is not looked at
-  metrics = []
+  look, metrics = fits.starting_factors(shared), []
   for picture in pictures:
     mask = data.elliptic_mask(config.image_size) if picture.mask is None else picture.mask
     instance = Instance(jnp.asarray(picture.image), jnp.asarray(mask), latent)
     seen = artefacts.result_from_factors(
       picture.name,
       picture.image,
-      shared.programs.factors(shared.params, instance, shared.frozen),
+      look(instance),
       settings.camera,
       near=settings.min_depth - settings.depth_margin,
       far=settings.max_depth + settings.depth_margin,

@@ -1,5 +1,6 @@
 """Step 3 by itself, as a function of projections."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gan2shape_jax.assembly import Assembly
-from gan2shape_jax.reconstruction import driver
+from gan2shape_jax.reconstruction import driver, programs, step1_prior
 from gan2shape_jax.reconstruction.state import Factors, Instance, Projections
 
 
@@ -23,33 +24,78 @@ class StepThree(NamedTuple):
   fit: Callable[[Instance, Projections, jax.Array], Factors]
 
 
-def first_step3(shared: Assembly) -> StepThree:
+def starting_factors(shared: Assembly) -> Callable[[Instance], Factors]:
+  """What the starting networks see in a picture, whatever the fit's unknowns are.
+
+  Args:
+    shared: an assembly.
+
+  Returns:
+    (instance) -> Factors, compiled.
+  """
+  look = jax.jit(
+    lambda params, instance, frozen: step1_prior.factors(
+      shared.networks, params, instance, frozen, shared.settings
+    )
+  )
+  return lambda instance: look(shared.params, instance, shared.frozen)
+
+
+def first_step3(shared: Assembly, *, batches: int, iterations: int) -> StepThree:
   """Step 3 of the first stage from the starting networks, steps 1 and 2 left out.
 
-  The networks predict the picture's view; that given only counts through `loss.lam_view`, which
-  reads `Projections.picture_view`.
+  Where networks are fitted, they predict the picture's view; that given only counts through
+  `loss.lam_view`, which reads `Projections.picture_view`. Where the factors themselves are
+  (`fit.factors`), the picture's view is an unknown and begins at that given.
 
   Args:
     shared: an assembly whose plan has a stage.
+    batches: of projections that `fit` is given.
+    iterations: of step 3 where the factors themselves are fitted; networks take as many as the
+      plan says.
 
   Returns:
-    A `StepThree` of the assembly's programs.
+    A `StepThree`.
   """
-  programs, frozen, plan = shared.programs, shared.frozen, shared.plan
+  if shared.settings.fit.factors == 'direct':
+    return StepThree(starting_factors(shared), _of_factors(shared, batches, iterations))
+  return StepThree(starting_factors(shared), _of_networks(shared))
 
-  def start(instance):
-    return programs.factors(shared.params, instance, frozen)
+
+def _of_networks(shared):
+  made, frozen, plan = shared.programs, shared.frozen, shared.plan
 
   def fit(instance, projections, picture_view):
-    batches = projections.images.shape[0]
+    batches, length = projections.images.shape[0], plan.stages[0].step3
     view = jnp.broadcast_to(picture_view[None], (batches, *picture_view.shape))
     projections = projections._replace(picture_view=view)
     # An iteration consumes the state that it is given: the starting networks are needed again.
-    state = programs.fresh(jax.tree.map(jnp.array, shared.params), driver.STEP3)
-    for k in range(plan.stages[0].step3):
+    state = made.fresh(jax.tree.map(jnp.array, shared.params), driver.STEP3)
+    for k in range(length):
       index = driver.batch_index(k, batches, skip_first=plan.skip_first_batch)
       flip = plan.stages[0].flip3
-      state, _ = programs.step3(state, instance, projections, frozen, index, flip=flip)
-    return programs.factors(state.params, instance, frozen)
+      state, _ = made.step3(state, instance, projections, frozen, index, k / length, flip=flip)
+    return made.factors(state.params, instance, frozen)
 
-  return StepThree(start, fit)
+  return fit
+
+
+def _of_factors(shared, batches, iterations):
+  frozen = shared.frozen
+  # Every projection has offsets of its own, so that their number is part of the programs.
+  own = dataclasses.replace(shared.settings.fit, collect_iters=batches)
+  made = programs.build(shared.networks, dataclasses.replace(shared.settings, fit=own))
+
+  def fit(instance, projections, picture_view):
+    # Copies: what the programs consume must be neither the starting networks nor the caller's view.
+    params = made.begin(jax.tree.map(jnp.array, shared.params), instance, None, frozen)
+    params = params | {'own_view': jnp.array(picture_view)}
+    state = made.fresh(params, driver.STEP3)  # which notes the view as that from before the step
+    for k in range(iterations):
+      state, _ = made.step3(
+        state, instance, projections, frozen, k % batches, k / iterations, flip=False
+      )
+    state, _ = made.settle(state, instance, frozen)
+    return made.factors(state.params, instance, frozen)
+
+  return fit

@@ -71,7 +71,10 @@ def collect(
   """
   programs, frozen, plan = shared.programs, shared.frozen, shared.plan
   # The programs consume states; the starting networks serve all pictures.
-  state = FitState(jax.tree.map(jnp.array, shared.params), None)
+  params = jax.tree.map(jnp.array, shared.params)
+  if programs.begin is not None:
+    params = jax.tree.map(jnp.copy, programs.begin(params, instance, prior_depth, frozen))
+  state = FitState(params, None)
   events = driver.reconstruct(programs, state, instance, frozen, plan, key, prior_depth=prior_depth)
   for event in events:
     if stop():

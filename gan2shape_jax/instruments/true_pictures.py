@@ -25,6 +25,8 @@ class Bed(NamedTuple):
     seed: of heads, their views and the errors.
     pitch_error: standard deviation of the views' errors, degrees.
     yaw_error: likewise.
+    iterations: of step 3 where the factors themselves are fitted; networks take the
+      configuration's.
   """
 
   heads: int = 20
@@ -32,6 +34,7 @@ class Bed(NamedTuple):
   seed: int = 77
   pitch_error: float = 5.0
   yaw_error: float = 7.0
+  iterations: int = 400
 
 
 class Scene(NamedTuple):
@@ -64,6 +67,8 @@ def check_bed(bed: Bed, settings: Settings):
     raise SettingsError(
       f'--views={bed.views}: expected a multiple of sampling.batch_size={settings.batch_size}'
     )
+  if bed.iterations < 1:
+    raise SettingsError(f'--fit_iterations={bed.iterations}: expected at least 1')
   if bed.seed < 0:
     raise SettingsError(f'--bed_seed={bed.seed}: expected at least 0')
   for name, value in (('pitch', bed.pitch_error), ('yaw', bed.yaw_error)):

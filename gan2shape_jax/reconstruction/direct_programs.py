@@ -50,7 +50,7 @@ def functions(base, networks: Networks, settings: Settings, sharing):
     grads, terms = mean((grads, terms))
     updates, inner = adam.update(grads, state.optimizer, trained)
     updates = {
-      name: jax.tree.map(lambda u: u * direct.step_size(name, step, progress, settings), of_name)
+      name: optax.tree.scale(direct.step_size(name, step, progress, settings), of_name)
       for name, of_name in updates.items()
     }
     return FitState(state.params | optax.apply_updates(trained, updates), inner), terms
