@@ -43,6 +43,10 @@ class _Mixture(NamedTuple):
   covariances: np.ndarray  # [k, 3, 3]
 
 
+# Op by op it would compile a program for each of some dozens of operations.
+_depth_in_view = jax.jit(renderer.depth_in_view, static_argnames=('near', 'far'))
+
+
 def mask_of_picture(
   image, factors: Factors, camera: renderer.Camera, *, start=None, near=0.8, far=1.2
 ) -> tuple[np.ndarray, str]:
@@ -63,7 +67,7 @@ def mask_of_picture(
   Raises:
     ValueError: as `mask_from_fit`.
   """
-  seen = renderer.depth_in_view(factors.depth, factors.view, camera, near=near, far=far)
+  seen = _depth_in_view(factors.depth, factors.view, camera, near=near, far=far)
   view_depth, valid = (np.asarray(part) for part in jax.device_get(seen))
   start = data.elliptic_mask(len(image)) if start is None else start
   return mask_from_fit(image, start, view_depth=view_depth, valid=valid)
