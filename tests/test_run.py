@@ -23,7 +23,7 @@ TOTAL = 2 + 10 + 6  # iterations of command.TINY
 STEP3 = 2 + 2 + 2  # those before step 3
 
 # docs/results.md
-PICTURES = ('sheet', 'views', 'gan_views', 'relight', 'gan_relight', 'mesh')
+PICTURES = ('picture', 'sheet', 'views', 'gan_views', 'relight', 'gan_relight', 'mesh')
 VIDEOS = ('rotate_3d', 'rotate_3d_object', 'rotate_gan', 'relight_3d', 'relight_gan')
 ARRAYS = {
   'canonical_depth': (64, 64),
@@ -250,6 +250,7 @@ def test_a_picture_of_ones_own(cache, tmp_path):
   assert result.returncode == 0, result.stderr
   assert 'compiling inversion' in result.stderr
   assert 'mask of the fit: an ellipse in the middle' in result.stderr
+  assert 'me mask of the results: ' in result.stderr
   arrays = command.arrays_of(workdir, 'me')
   assert arrays['image'].shape == (64, 64, 3)
   with np.load(workdir / 'me' / 'latent.npz') as kept:
@@ -263,6 +264,7 @@ def test_a_picture_of_ones_own(cache, tmp_path):
     'latent.npz',
     'metrics.json',
     'timing.json',
+    'picture.png',
     'sheet.png',
     'views.png',
     'relight.png',
