@@ -82,8 +82,8 @@ class Counting:
         state, 2, source.image, *jax.tree.leaves(source), latent, noise(key, iteration)
       ),
       collect=self.collect,
-      step3=lambda state, picture, batches, frozen, index, flip: self.update(
-        state, 3, picture.image, *(leaf[index] for leaf in batches), flip
+      step3=lambda state, picture, batches, frozen, index, progress, flip: self.update(
+        state, 3, picture.image, *(leaf[index] for leaf in batches), progress, flip
       ),
       factors=None,
     )

@@ -146,7 +146,7 @@ def collectives(built, layout, name):
   else:
     batch = built.collect(params, source, instances.latent, keys, shared, 0)
     projections = jax.tree.map(lambda leaf: leaf[:, None], batch)
-    lowered = built.step3.lower(state, instances, projections, shared, 0, flip=True)
+    lowered = built.step3.lower(state, instances, projections, shared, 0, 0.0, flip=True)
   text = lowered.compile().as_text()
   return scaling.collectives(text)
 
@@ -207,7 +207,7 @@ def test_shared_samples_average_the_gradients_of_the_shares(name):
     )
   else:
     state, terms = built.step3(
-      state, instances, stacked(projections), place.shared(frozen()), 0, flip=True
+      state, instances, stacked(projections), place.shared(frozen()), 0, 0.0, flip=True
     )
   for term, value in terms.items():
     np.testing.assert_allclose(
