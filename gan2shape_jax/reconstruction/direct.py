@@ -315,7 +315,7 @@ def step3_loss(
     total += fit.lam_relief * terms['relief']
   if fit.lam_draw:
     deviation = jnp.sqrt(jnp.diagonal(frozen.prior.view_cov)[:5])
-    terms['view'] = jnp.mean((view_offsets[:, :5] / deviation) ** 2)
+    terms['view'] = jnp.mean((view_offsets[:, :5] / deviation[None]) ** 2)
     total += fit.lam_draw * terms['view']
   if fit.lam_own_view:
     deviation = jnp.sqrt(jnp.diagonal(frozen.prior.view_cov)[:5])
