@@ -98,7 +98,7 @@ def get_default_config() -> ConfigDict:
   config.fit.largest_view = 3.5  # ... or whose view goes so many deviations from the prior's mean
 
   config.projection = ConfigDict()  # of pseudo samples, at the end of step 2
-  config.projection.refine_iterations = 0  # steps on their latents after the encoder's (published 0)
+  config.projection.refine_iterations = 0  # steps on latents after the encoder (published 0)
   config.projection.refine_rate = 0.06  # Adam, in deviations of w along its principal directions
   config.projection.lam_latent = 0.1  # pull to the encoder's latents
 

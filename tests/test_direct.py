@@ -199,9 +199,9 @@ def test_gradients_of_step_3_are_those_of_finite_differences():
 
   def moved(name, place, by):
     leaves, structure = jax.tree.flatten(trained[name])
-    leaves[-1 if name != 'depth_map' else 0] = leaves[-1 if name != 'depth_map' else 0].at[
-      place
-    ].add(by)
+    leaves[-1 if name != 'depth_map' else 0] = (
+      leaves[-1 if name != 'depth_map' else 0].at[place].add(by)
+    )
     return trained | {name: jax.tree.unflatten(structure, leaves)}
 
   gradient = jax.jit(jax.grad(loss))(trained)
@@ -257,9 +257,7 @@ def test_true_projections_give_depth_to_a_flat_start():
   variables = started(settings, depth=flat, albedo=picture.image, code=jnp.zeros(6))
   state, losses = steps.fresh(params | variables, 3), []
   for k in range(60):
-    state, terms = steps.step3(
-      state, picture, projections, frozen(), k % 2, k / 60, flip=False
-    )
+    state, terms = steps.step3(state, picture, projections, frozen(), k % 2, k / 60, flip=False)
     losses.append(float(terms['total']))
   middle = np.asarray(region.region_weight(settings.fit.box, SIZE, rim=1.0))[..., 0]
 
@@ -361,9 +359,9 @@ def test_each_sign_of_a_runaway_has_its_own_bound():
   assert not away(farther, lenient)
   shallow = dome(near=0.98, far=1.01)
   variables = started(depth=shallow, code=jnp.zeros(6))
-  relief = lambda factor: variables | {
-    'depth_map': started(depth=1.0 + factor * (shallow - 1.0))['depth_map']
-  }
+  relief = lambda factor: (
+    variables | {'depth_map': started(depth=1.0 + factor * (shallow - 1.0))['depth_map']}
+  )
   bounded = with_fit(largest_error=1e9, largest_view=1e9, largest_relief=1.5)
   assert away(relief(1.6), bounded)
   assert not away(relief(1.4), bounded)
@@ -393,9 +391,7 @@ def test_networks_give_the_start_or_the_prior_does():
   np.testing.assert_allclose(found.depth[inside], expected.depth[inside], atol=1e-5)
   np.testing.assert_allclose(found.view, expected.view, atol=1e-6)
   np.testing.assert_allclose(found.light, expected.light, atol=1e-6)
-  np.testing.assert_allclose(
-    found.albedo, np.clip(expected.albedo, -0.97, 0.97), atol=1e-4
-  )
+  np.testing.assert_allclose(found.albedo, np.clip(expected.albedo, -0.97, 0.97), atol=1e-4)
   assert same({name: begun[name] for name in params}, params)
   # Without trained networks: the prior's shape in its mean view and light.
   begun = steps.begin(params, instance(), dome(), frozen())

@@ -27,7 +27,8 @@ from gan2shape_jax.shelves import Shelf
 from gan2shape_jax.weights import load_safetensors
 from gan2shape_jax.workdir import FitError, Preempted
 from tests import command
-from tests.test_driver import SIZE, frozen, plan, same
+from tests.small_fit import SIZE, frozen
+from tests.test_driver import plan, same
 
 NAMES = ['a', 'b', 'c']
 SOURCE = Source(0, Factors(0, 0, 0, 0, 0), 0, 0)

@@ -176,7 +176,7 @@ def settings_from_config(config: ConfigDict) -> Settings:
 
 
 def fits_factors(config: ConfigDict) -> bool:
-  """Whether a picture's factors themselves are fitted: joint training and prediction have networks."""
+  """Whether a picture's factors themselves are fitted: other modes than fit have networks."""
   return config.mode == 'fit' and config.fit.factors == 'direct' and not config.published
 
 
