@@ -104,12 +104,13 @@ def test_the_total_is_the_error_and_the_pull(built):
   _, state = batch(built, instance().latent)
   coefficients = jnp.full_like(state.coefficients, 0.5)
   fixed = frozen_with_directions()
-  total, terms = refinement.loss(coefficients, state, fixed, NETWORKS)
+  loss = jax.jit(refinement.loss, static_argnums=3)
+  total, terms = loss(coefficients, state, fixed, NETWORKS)
   np.testing.assert_allclose(terms['latent'], 0.25)
   np.testing.assert_allclose(total, terms['l1'] + 0.01 * 0.25, rtol=1e-6)
   # What the mask leaves out does not count.
   nothing = state._replace(masks=jnp.zeros_like(state.masks))
-  assert refinement.loss(coefficients, nothing, fixed, NETWORKS)[1]['l1'] == 0
+  assert loss(coefficients, nothing, fixed, NETWORKS)[1]['l1'] == 0
 
 
 def test_the_driver_refines_every_batch_as_often_as_the_plan_says(built):
