@@ -61,7 +61,18 @@ def _optimizer(settings: Settings):
 
 
 def begin(latents, images, masks, frozen: Frozen, settings: Settings) -> Refinement:
-  """Starts at the encoder's latents; arguments as of `Refinement`."""
+  """Starts at the encoder's latents.
+
+  Args:
+    latents: [batch, w_dim] or [batch, layers, w_dim].
+    images: [batch, size, size, 3] pseudo samples in [-1, 1].
+    masks: [batch, size, size, 1] in [0, 1], what counts.
+    frozen: holds the basis.
+    settings: `fit.refine_rate`.
+
+  Returns:
+    A `Refinement` before its first step.
+  """
   coefficients = jnp.zeros((len(latents), frozen.latent_basis.shape[1]))
   state = _optimizer(settings).init(coefficients)
   return Refinement(coefficients, state, latents, images, masks)
@@ -77,6 +88,12 @@ def refined_latents(refinement: Refinement, frozen: Frozen):
 
 def loss(coefficients, refinement: Refinement, frozen: Frozen, settings: Settings):
   """Masked L1 to the pseudo samples and the pull to the encoder's latents, mean over the batch.
+
+  Args:
+    coefficients: [batch, n] along the basis.
+    refinement: latents, pseudo samples and masks of the same batch.
+    frozen: holds generator and basis.
+    settings: `fit.lam_latent`; truncation and crop of the GAN's images.
 
   Returns:
     The total and a dict of all terms.
