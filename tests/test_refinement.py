@@ -76,7 +76,7 @@ def test_latents_refined_come_nearer_to_the_pseudo_samples(built, space):
   assert state.latents.shape == (NETWORKS.batch_size, *latent.shape)
   fixed = frozen_with_directions()
   # No step: the encoder's projections.
-  unmoved = built.refined(projections, state, fixed)
+  unmoved = built.refined(projections, state, setting()[1], fixed)
   np.testing.assert_array_equal(refinement.refined_latents(state, fixed), state.latents)
   np.testing.assert_allclose(unmoved.images, projections.images, atol=1e-5)
 
@@ -84,7 +84,7 @@ def test_latents_refined_come_nearer_to_the_pseudo_samples(built, space):
   for _ in range(15):
     state, terms = built.refine(state, fixed)
     errors.append(float(terms['l1']))
-  images = built.refined(projections, state, fixed)
+  images = built.refined(projections, state, setting()[1], fixed)
   weight = 3 * state.masks.sum((1, 2, 3))
   error = jnp.mean(jnp.sum(jnp.abs(images.images - state.images) * state.masks, (1, 2, 3)) / weight)
   assert error < 0.95 * errors[0]

@@ -25,7 +25,7 @@ BEFORE = 'before'  # the variables as step 3 found them, to be gone back to
 _COARSEST = 4  # pixels of the smallest grid
 _LARGEST_UNIT = 0.97  # of tanh, when maps are inverted
 _VIEWS_ENTER = 0.05  # part of step 3 in which the views' rate rises to its full size
-_ERROR_SLACK = 0.05  # mean absolute error on [-1, 1] by which any fit may get worse
+_ERROR_SLACK = 0.1  # mean absolute error on [-1, 1] by which any fit may get worse
 
 
 def pyramid_sizes(size: int) -> tuple[int, ...]:

@@ -1,7 +1,5 @@
 """The functions of a run whose steps 1 and 3 fit the factors themselves (`direct`)."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -51,7 +49,7 @@ def functions(base, networks: Networks, settings: Settings, sharing):
     (_, terms), grads = jax.value_and_grad(loss, has_aux=True)(trained)
     grads, terms = mean((grads, terms))
     updates, inner = adam.update(grads, state.optimizer, trained)
-        updates = {
+    updates = {
       name: optax.tree.scale(direct.step_size(name, step, progress, settings), of_name)
       for name, of_name in updates.items()
     }

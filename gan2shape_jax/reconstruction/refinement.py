@@ -56,6 +56,46 @@ def principal_directions(latents, explained: float = EXPLAINED):
   return np.float32(directions[:, :count] * np.sqrt(variances[:count]))
 
 
+def view_light_directions(latents, views, lights, prior):
+  """How w changes with views and lights, by least squares over the GAN's own images.
+
+  The view network's pitch has less spread than the pictures' (docs/experiments_log.md), so a pitch
+  is measured in deviations. Rolls and shifts have too little spread to be told: they move nothing.
+
+  Args:
+    latents: [n, w_dim] of the GAN's own distribution.
+    views: [n, 6] the view network's codes of their images.
+    lights: [n, 4] the light network's.
+    prior: a `ViewLightPrior`.
+
+  Returns:
+    [9, w_dim] float32, changes of w a unit of the codes.
+  """
+  latents, views, lights = (np.asarray(x, np.float64) for x in (latents, views, lights))
+  codes = np.concatenate([views[:, :2], lights], axis=1)
+  spread = np.maximum(codes.std(axis=0), 1e-6)
+  known = np.c_[(codes - codes.mean(axis=0)) / spread, np.ones(len(codes))]
+  slopes = np.linalg.lstsq(known, latents, rcond=None)[0][:-1]
+  spread[0] = np.sqrt(np.asarray(prior.view_cov)[0, 0])
+  slopes = slopes / spread[:, None]
+  still = np.zeros((3, latents.shape[1]))
+  return np.float32(np.concatenate([slopes[:2], still, slopes[2:]]))
+
+
+def directed_offsets(views, lights, own_view, own_light, frozen: Frozen):
+  """Offsets of w [batch, w_dim] that the directions give for drawn views and lights.
+
+  Args:
+    views: [batch, 6] network units.
+    lights: [batch, 4] light codes.
+    own_view: [6] of the picture.
+    own_light: [4] of the picture.
+    frozen: holds the directions.
+  """
+  change = jnp.concatenate([(views - own_view)[:, :5], lights - own_light], axis=1)
+  return jnp.matmul(change, frozen.latent_directions, precision='highest')
+
+
 def _optimizer(settings: Settings):
   return optax.adam(settings.fit.refine_rate)
 
