@@ -117,6 +117,9 @@ def run_all(config: ConfigDict, everything: FullSize, call):
   built = programs.build(setup.build_networks(modules), setup.settings_from_config(config))
   params, frozen, instance, projections = everything
   stage, key = config.stages.first, jax.random.key(0)
+  if built.begin is not None:
+    begin = lambda p, i, f: built.begin(p, i, None, f)
+    params = call('begin', begin, params, instance, frozen)
   fresh = lambda step: call('', lambda p: built.fresh(jax.tree.map(jnp.copy, p), step), params)
   scene = call(
     'observe', lambda p, i, f: built.observe(p, i, f, flip=stage.flip1), params, instance, frozen

@@ -26,7 +26,7 @@ class LaidOut:
     """
     self._flips, self._place = flips, place
     self._built = parallel.build(shared.networks, shared.settings, place)
-    self._params = jax.device_get(shared.params)
+    self._params = jax.device_get(measuring.starting_params(shared, instance))
     self._instances = place.stacked([instance] * place.pictures)
     self._frozen = place.shared(shared.frozen)
     self._keys = place.stacked([jax.random.key(0)] * place.pictures)
@@ -55,4 +55,4 @@ class LaidOut:
       return state, built.step2, own, {}
     batch = built.collect(params, *own)
     projections = jax.tree.map(lambda leaf: leaf[:, None], batch)
-    return state, built.step3, (instances, projections, frozen, 0), {'flip': self._flips.flip3}
+    return state, built.step3, (instances, projections, frozen, 0, 0.5), {'flip': self._flips.flip3}

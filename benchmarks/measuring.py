@@ -19,6 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax import artefacts, data
+from gan2shape_jax.assembly import Assembly
 from gan2shape_jax.reconstruction.state import Frozen, Instance
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -136,6 +137,13 @@ def first_instance(config: ConfigDict, frozen: Frozen) -> Instance:
   mask = data.elliptic_mask(config.image_size) if picture.mask is None else picture.mask
   latent = frozen.mean_latent if picture.latent is None else picture.latent
   return Instance(picture.image, mask, np.asarray(latent))
+
+
+def starting_params(shared: Assembly, instance: Instance) -> dict:
+  """What a run trains on a picture at its beginning, the networks' guesses included."""
+  if shared.programs.begin is None:
+    return shared.params
+  return shared.programs.begin(shared.params, instance, None, shared.frozen)
 
 
 def parser(

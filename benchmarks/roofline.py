@@ -79,7 +79,8 @@ def _programs(config):
   shared = assemble(config)
   programs, frozen = shared.programs, shared.frozen
   instance = jax.device_put(measuring.first_instance(config, frozen))
-  key, params, flips = jax.random.key(0), shared.params, config.stages.first
+  params = measuring.starting_params(shared, instance)
+  key, flips = jax.random.key(0), config.stages.first
   fresh = lambda step: programs.fresh(jax.tree.map(jnp.copy, params), step)
   source = programs.source(params, instance, frozen)
   own = source, instance.latent, key, frozen, 0
@@ -90,7 +91,7 @@ def _programs(config):
 
   def step3():
     batches = jax.tree.map(lambda leaf: leaf[None], programs.collect(params, *own))
-    return fresh(3), (instance, batches, frozen, 0), {'flip': flips.flip3}
+    return fresh(3), (instance, batches, frozen, 0, 0.5), {'flip': flips.flip3}
 
   yield 'step 1', programs.step1, step1
   yield 'step 2', programs.step2, lambda: (fresh(2), own, {})

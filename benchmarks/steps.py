@@ -48,7 +48,7 @@ def measure_steps(config: ConfigDict, shared: Assembly, effort: Effort) -> dict[
   programs, frozen, plan = shared.programs, shared.frozen, shared.plan
   instance = jax.device_put(measuring.first_instance(config, frozen))
   latent, mask = instance.latent, instance.mask
-  params, key = shared.params, jax.random.key(config.seed)
+  params, key = measuring.starting_params(shared, instance), jax.random.key(config.seed)
   fresh = lambda step: programs.fresh(jax.tree.map(jnp.copy, params), step)
   timings = {}
 
@@ -56,9 +56,10 @@ def measure_steps(config: ConfigDict, shared: Assembly, effort: Effort) -> dict[
     print(f'{name} ...', file=sys.stderr, flush=True)
     timings[name] = measure(call, effort)
 
-  target = jnp.asarray(priors.prior_depth(mask, category=config.prior.category))
-  fit_prior = lambda state: programs.fit_prior(state, instance.image, target)
-  add('prior fit', stepping(fit_prior, fresh(0)))
+  if programs.begin is None:  # else no network is trained to the prior
+    target = jnp.asarray(priors.prior_depth(mask, category=config.prior.category))
+    fit_prior = lambda state: programs.fit_prior(state, instance.image, target)
+    add('prior fit', stepping(fit_prior, fresh(0)))
   for flip in effort.flips:
     suffix = ' flip' if flip else ''
     observe = lambda flip=flip: programs.observe(params, instance, frozen, flip=flip)
@@ -70,13 +71,17 @@ def measure_steps(config: ConfigDict, shared: Assembly, effort: Effort) -> dict[
   source = programs.source(params, instance, frozen)
   step2 = lambda state: programs.step2(state, source, latent, key, frozen, 0)
   add('step 2', stepping(step2, fresh(2)))
-  collect = lambda: programs.collect(params, source, latent, key, frozen, 0)
+  given = params, source, latent, key, frozen, 0
+  collect = lambda: programs.collect(*given)
   add('collect', collect)
+  if plan.refine_iterations:
+    refine = lambda state: programs.refine(state, frozen)
+    add('refine', stepping(refine, programs.refine_begin(*given)))
   projections = jax.tree.map(lambda x: jnp.stack([x] * plan.collect_iters), collect())
   for flip in effort.flips:
     suffix = ' flip' if flip else ''
     step3 = lambda state, flip=flip: programs.step3(
-      state, instance, projections, frozen, 0, flip=flip
+      state, instance, projections, frozen, 0, 0.5, flip=flip
     )
     add(f'step 3{suffix}', stepping(step3, fresh(3)))
   add('factors', lambda: programs.factors(params, instance, frozen))
@@ -94,6 +99,7 @@ def calls_of_plan(plan) -> dict[str, int]:
       ('source', int(stage.step2 > 0) + int(stage.step3 > 0)),
       ('step 2', stage.step2),
       ('collect', plan.collect_iters if stage.step3 else 0),
+      ('refine', plan.collect_iters * plan.refine_iterations if stage.step3 else 0),
       (f'step 3{flip3}', stage.step3),
     ):
       calls[name] = calls.get(name, 0) + count
@@ -314,6 +320,7 @@ def shrink(config: ConfigDict):
   config.networks.width = config.networks.bottleneck = config.networks.encoder_width = 4
   config.sampling.batch_size, config.sampling.collect_iters = 2, 1
   config.loss.discriminator_features, config.renderer.march_steps = 1, 2
+  config.fit.finish = 0  # with mirror images
   for stage in (config.stages.first, config.stages.later):
     stage.flip1 = stage.flip3 = False
 

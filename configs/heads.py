@@ -29,15 +29,24 @@ def get_config(variant: str = ''):
   config.networks.pretrained = 'embedded:heads'
   config.sampling.batch_size = 16
   config.sampling.lights = 'prior'
-  config.sampling.collect_iters = 4
+  config.sampling.collect_iters = 6
   config.fit.factors = 'direct'
   config.fit.box = (0.05, 0.89, 0.22, 0.78)
+  # The GAN's turned pictures are not one rigid head: what they say of the shape is held back.
+  config.fit.views = 'told'
+  config.fit.depth_rate, config.fit.view_rate, config.fit.own_view_rate = 2e-3, 3e-3, 1e-3
+  config.fit.hold_views = 0.1
+  config.fit.lam_own, config.fit.lam_mirror = 0.5, 0.5
+  config.fit.lam_bend, config.fit.lam_relief = 2.0, 1.0
+  config.projection.start = 'directions'
   config.projection.refine_iterations = 12
+  config.projection.lam_latent = 0.5
   config.loss.perceptual = 'none'
   config.loss.lam_view = 1.5
   config.loss.lam_light = 0.2
   config.loss.lam_relief = 0.1
   config.optimizer.learning_rate = 1.5e-4
-  config.stages.first = stage(60, 40, 200, flip1=True, flip3=True)
-  config.stages.later = stage(40, 10, 120, flip1=True, flip3=True)
+  config.stages.count = 2
+  config.stages.first = stage(60, 80, 100, flip1=True, flip3=True)
+  config.stages.later = stage(40, 20, 60, flip1=True, flip3=True)
   return config

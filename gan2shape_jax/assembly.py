@@ -6,13 +6,20 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.data import load_prior, locate
 from gan2shape_jax.data.mvn_files import read_mvn_files
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.models.discriminator import discriminator_resolution, num_features
-from gan2shape_jax.reconstruction import programs, refinement, setup
+from gan2shape_jax.reconstruction import (
+  autoencoder,
+  programs,
+  refinement,
+  setup,
+  step2_projection,
+)
 from gan2shape_jax.reconstruction.driver import Plan
 from gan2shape_jax.reconstruction.state import Frozen, Networks, Settings, ViewLightPrior
 from gan2shape_jax.weights import (
@@ -27,6 +34,7 @@ from gan2shape_jax.weights.files import compare_names, is_safetensors
 from gan2shape_jax.weights.perceptual import perceptual_from_state_dicts
 
 _MEAN_LATENT_SAMPLES = 4096
+_LOOK_SAMPLES, _LOOK_BATCH = 2048, 64  # images in which views and lights are told
 
 
 class Assembly(NamedTuple):
@@ -75,6 +83,14 @@ def assemble(config: ConfigDict) -> Assembly:
   missing = [name for name in setup.NETWORKS if name not in loaded]
   key = jax.random.key(config.seed)
   params = loaded | setup.initial_params(modules, config.image_size, key, names=missing)
+  if config.projection.refine_iterations and settings.fit.refine_start == 'directions':
+    if not {'view', 'light'} <= set(loaded):
+      raise WeightsError(
+        f'projection.start=directions: networks.pretrained={config.networks.pretrained!r} has no '
+        'view and light networks, expected both, or projection.start=encoder'
+      )
+    directions = _latent_directions(frozen, networks, params, settings, config.image_size)
+    frozen = frozen._replace(latent_directions=jax.device_put(directions))
   return Assembly(
     settings,
     setup.plan_from_config(config, trained=trained),
@@ -84,6 +100,24 @@ def assemble(config: ConfigDict) -> Assembly:
     params,
     trained,
   )
+
+
+def _latent_directions(frozen, networks, params, settings, size):
+  """How w goes with the views and lights that the starting networks tell in the GAN's images."""
+
+  @jax.jit
+  def look(frozen, params, key):
+    z = jax.random.normal(key, (_LOOK_BATCH, stylegan2.latent_size(frozen.generator)))
+    latents = stylegan2.mapping(frozen.generator, z)
+    images = step2_projection.gan_images(latents, frozen, settings, size)
+    views = autoencoder.predict_views(networks, params['view'], images, frozen, settings)
+    lights = autoencoder.predict_lights(networks, params['light'], images, frozen, settings)
+    return latents, views, lights
+
+  keys = jax.random.split(jax.random.key(2), _LOOK_SAMPLES // _LOOK_BATCH)
+  seen = [jax.device_get(look(frozen, params, key)) for key in keys]
+  latents, views, lights = (np.concatenate(part) for part in zip(*seen, strict=True))
+  return refinement.view_light_directions(latents, views, lights, frozen.prior)
 
 
 def check_files(config: ConfigDict):

@@ -77,6 +77,8 @@ def get_default_config() -> ConfigDict:
   #                                  published, or the factors themselves: direct (then all below)
   config.fit.box = ()  # where the object is: top, bottom, left, right in parts; () = its mask
   config.fit.rim = 1.05  # radius of the ellipse in the box at which nothing counts any more
+  config.fit.views = 'drawn'  # where the projections' views start: as drawn, or as the starting
+  #                             networks tell them: told (without networks.pretrained: drawn)
   config.fit.depth_rate = 1e-2  # Adam steps: of depth (before tanh), ...
   config.fit.albedo_rate = 2e-2  # ... albedo (before tanh), ...
   config.fit.view_rate = 1e-2  # ... the projections' views, network units, ...
@@ -99,6 +101,9 @@ def get_default_config() -> ConfigDict:
 
   config.projection = ConfigDict()  # of pseudo samples, at the end of step 2
   config.projection.refine_iterations = 0  # steps on each latent, after the encoder (published 0)
+  config.projection.start = 'encoder'  # of these latents: as the encoder has them, or moved as w
+  #                                      goes with views and lights: directions (without
+  #                                      networks.pretrained: encoder)
   config.projection.refine_rate = 0.06  # Adam, in deviations of w along its principal directions
   config.projection.lam_latent = 0.1  # pull to the encoder's latents
 

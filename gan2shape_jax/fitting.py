@@ -246,7 +246,7 @@ class Fitter:
       if bad:
         errors[k] = FitError(
           f'{job.picture.path}: {where}, iteration {done}: {", ".join(bad)} is not finite, '
-          'expected a number (a smaller optimizer.learning_rate may help)'
+          f'expected a number (smaller {_rates(self._programs, step)} may help)'
         )
         if self._config.data.on_error != 'skip':
           raise errors[k]
@@ -257,6 +257,12 @@ class Fitter:
     good = [k for k in range(len(jobs)) if k not in errors]
     if good:
       progress.update(done, where, float(np.mean(terms['total'][good])))
+
+
+def _rates(programs, step):
+  """The settings of what a step moves by."""
+  fits_factors = programs.begin is not None and step != driver.STEP2
+  return 'rates under fit' if fits_factors else 'optimizer.learning_rate'
 
 
 def _label(jobs):

@@ -25,7 +25,9 @@ TINY = (
   *(f'--config.stages.{stage}.step{step}=2' for stage in ('first', 'later') for step in (1, 2)),
   '--config.stages.first.step3=6',
   '--config.stages.later.step3=2',
-  '--config.prior.iterations=2',
+  '--config.prior.iterations=2',  # where networks are the unknowns
+  '--config.fit.finish=2',  # where the factors are
+  '--config.projection.refine_iterations=1',
   '--config.checkpoint.every=1',
 )
 

@@ -1,5 +1,6 @@
 """A fit as small as can be: linear networks, 16 pixels, a GAN of 32."""
 
+import dataclasses
 import functools
 import pathlib
 
@@ -9,7 +10,14 @@ import numpy as np
 
 from gan2shape_jax.data import load_prior
 from gan2shape_jax.models import stylegan2
-from gan2shape_jax.reconstruction.state import Frozen, Instance, Networks, Settings
+from gan2shape_jax.reconstruction.refinement import principal_directions
+from gan2shape_jax.reconstruction.state import (
+  FitSettings,
+  Frozen,
+  Instance,
+  Networks,
+  Settings,
+)
 from gan2shape_jax.weights import load_stylegan2
 
 CHECKPOINT = pathlib.Path(__file__).parent / 'testdata' / 'golden' / 'a_stylegan2_32.pt'
@@ -74,3 +82,32 @@ def instance(seed=1):
   image = rng.uniform(-1, 1, (SIZE, SIZE, 3)).astype(np.float32)
   latent = rng.normal(size=stylegan2.latent_size(frozen().generator)).astype(np.float32)
   return jax.tree.map(jnp.asarray, Instance(image, np.ones((SIZE, SIZE, 1), np.float32), latent))
+
+
+# The same with the factors themselves as unknowns, and latents refined.
+DIRECT = dataclasses.replace(
+  SETTINGS,
+  border_depth=1.0,
+  lights='prior',
+  fit=FitSettings(
+    factors='direct',
+    box=(0.05, 0.95, 0.1, 0.9),
+    lam_draw=0.1,
+    collect_iters=2,
+    refine_iterations=2,
+    hold_views=0.2,
+  ),
+)
+
+
+@functools.cache
+def directions():
+  """The principal directions of the GAN's own latents, [w_dim, n]."""
+  generator = frozen().generator
+  z = jax.random.normal(jax.random.key(5), (400, stylegan2.latent_size(generator)))
+  return jnp.asarray(principal_directions(stylegan2.mapping(generator, z)))
+
+
+def frozen_with_directions():
+  """What latents are refined with."""
+  return frozen()._replace(latent_basis=directions())

@@ -131,6 +131,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 def exploding(tmp_path_factory):
   return (
     *command.TINY,
+    '--config.fit.factors=networks',
     '--config.optimizer.learning_rate=1e30',
     f'--compilation_cache={tmp_path_factory.mktemp("cache")}',
   )
@@ -242,6 +243,15 @@ def test_damaged_record_of_a_run(tmp_path):
     ({'prior__iterations': -1}, 'prior.iterations=-1: expected at least 0'),
     ({'sampling__rand_light': (3.0,)}, 'sampling.rand_light=(3.0,): expected 7 numbers'),
     ({'networks__group_norm_base': 5}, 'networks.width='),
+    ({'fit__box': (0.1, 0.9, 0.2)}, 'fit.box=(0.1, 0.9, 0.2): expected none or 4 numbers'),
+    ({'fit__factors': 'voxels'}, "fit.factors='voxels': expected one of networks, direct"),
+    ({'fit__finish': -1}, 'fit.finish=-1: expected at least 0'),
+    ({'fit__hold_views': 1.0}, 'fit.hold_views=1.0: expected a part of 1'),
+    ({'sampling__lights': 'lamp'}, "sampling.lights='lamp': expected one of range, prior"),
+    (
+      {'projection__refine_iterations': -1},
+      'projection.refine_iterations=-1: expected at least 0',
+    ),
   ],
 )
 def test_settings_that_no_run_can_have(change, expected):

@@ -19,7 +19,8 @@ CONFIG = """
 from configs import heads
 
 def get_config(variant):
-  config = heads.get_config(variant)
+  config = heads.get_config()
+  config.fit.factors = variant or 'direct'
   config.image_size = 32
   config.data.num = 1
   config.data.latents = 'none'
@@ -104,14 +105,21 @@ def test_roofline(hasty_compiler, path, monkeypatch, capsys):
 @pytest.fixture
 def report(hasty_compiler, path, tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(steps, 'assemble', tiny_assembly)
-  written = tmp_path / 'report.json'
-  steps.main(['--smoke', f'--config={path}', f'--json={written}'])
-  return json.loads(written.read_text()), capsys.readouterr().out
+
+  def measured(unknowns):
+    written = tmp_path / f'{unknowns}.json'
+    steps.main(['--smoke', f'--config={path}:{unknowns}', f'--json={written}'])
+    return json.loads(written.read_text()), capsys.readouterr().out
+
+  return measured
 
 
-def test_every_step_is_measured(report):
-  report, text = report
-  for name in ('prior fit', 'step 1', 'step 2', 'collect', 'step 3'):
+@pytest.mark.parametrize(('unknowns', 'own'), [('networks', {'prior fit'}), ('direct', set())])
+def test_every_step_is_measured(report, unknowns, own):
+  report, text = report(unknowns)
+  steps_of_all = {'observe', 'step 1', 'source', 'step 2', 'collect', 'refine', 'step 3', 'factors'}
+  assert set(report['steps']) == steps_of_all | own
+  for name in report['steps']:
     measured = report['steps'][name]
     assert measured['seconds'] > 0
     assert measured['compile_seconds'] > 0
@@ -125,12 +133,12 @@ def test_every_step_is_measured(report):
   assert report['versions']['jax'] == jax.__version__
   stages = heads.get_config().stages
   expected = stages.first.step1 + (stages.count - 1) * stages.later.step1
-  assert report['steps']['step 1']['calls_an_image'] == expected
+  assert report['steps']['step 1']['calls_an_image'] == expected  # smoke has no finish
 
 
 def test_calls_follow_the_plan():
   stages = (StagePlan(3, 4, 5, False, True), StagePlan(2, 0, 1, False, False))
-  calls = steps.calls_of_plan(Plan(stages, 7, 10))
+  calls = steps.calls_of_plan(Plan(stages, 7, 10, refine_iterations=3))
   assert calls == {
     'prior fit': 7,
     'factors': 1,
@@ -139,6 +147,7 @@ def test_calls_follow_the_plan():
     'source': 3,
     'step 2': 4,
     'collect': 20,
+    'refine': 60,
     'step 3 flip': 5,
     'step 3': 1,
   }

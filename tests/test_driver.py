@@ -7,11 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan2shape_jax.reconstruction import driver
+from gan2shape_jax.reconstruction import direct, driver
 from gan2shape_jax.reconstruction.driver import Plan, Position, StagePlan, batch_index, reconstruct
 from gan2shape_jax.reconstruction.programs import TRAINED, Programs, build
 from gan2shape_jax.reconstruction.state import FitState, Instance, Projections
-from tests.small_fit import SETTINGS, SIZE, frozen, instance, setting
+from tests.small_fit import (
+  DIRECT,
+  SETTINGS,
+  SIZE,
+  frozen_with_directions,
+  instance,
+  setting,
+)
 
 
 def plan(*lengths, prior=0, batches=2, **options):
@@ -136,32 +143,52 @@ def test_events_continue_from_every_position(plan):
     assert plan.done_before(event.position) == done
 
 
-# From here on: the real programs on small networks.
+# From here on: the real programs on small networks; then on the factors themselves.
+
+MODES = {'networks': SETTINGS, 'direct': DIRECT}
 
 
 @functools.cache
-def compiled():
+def compiled(mode='networks'):
   networks, params = setting()
-  return build(networks, SETTINGS), params
+  return build(networks, MODES[mode]), params
 
 
 REAL = plan((2, 3, 3), (1, 1, 1), prior=1)
+DIRECT_PLAN = plan((2, 1, 3), (1, 1, 2), (2, 0, 0), refine_iterations=1)
+PLANS_OF = {'networks': REAL, 'direct': DIRECT_PLAN}
 
 
 def copied(tree):
   return jax.tree.map(lambda leaf: np.array(leaf), tree)
 
 
-@functools.cache
-def fit(seed):
-  """Parameters, optimiser and projections before each iteration, and those at the end."""
-  programs, params = compiled()
+def prior_depth():
+  return jnp.full((SIZE, SIZE), 0.95)
+
+
+def begun(mode):
+  """Parameters at the beginning."""
+  programs, params = compiled(mode)
   params = jax.tree.map(jnp.asarray, params)
+  if mode == 'networks':
+    return params
+  return programs.begin(params, instance(), prior_depth(), frozen_with_directions())
+
+
+@functools.cache
+def fit(seed, mode='networks'):
+  """Parameters, optimiser and projections before each iteration, and those at the end."""
+  programs, params = compiled(mode)[0], begun(mode)
   states = [(copied(params), None, None)]
-  depth = jnp.full((SIZE, SIZE), 0.95)
-  key = jax.random.key(seed)
   for event in reconstruct(
-    programs, FitState(params, None), instance(), frozen(), REAL, key, prior_depth=depth
+    programs,
+    FitState(params, None),
+    instance(),
+    frozen_with_directions(),
+    PLANS_OF[mode],
+    jax.random.key(seed),
+    prior_depth=prior_depth(),
   ):
     states.append((*copied(event.state), copied(event.projections)))
   return states
@@ -203,11 +230,30 @@ def test_the_seed_decides_everything():
   assert not same(first[0]['depth'], other[-1][0]['depth'])
 
 
-@pytest.mark.parametrize('done', range(REAL.total() + 1))
-def test_a_run_continued_anywhere_ends_bit_for_bit_the_same(done):
-  programs, _ = compiled()
-  states = fit(0)
-  position = REAL.position(done)
+def test_the_direct_fit_trains_its_own_variables_and_the_encoder():
+  states = fit(0, 'direct')
+  everything = set(direct.VARIABLES + direct.OFFSETS)
+  for done in range(DIRECT_PLAN.total()):
+    step = DIRECT_PLAN.position(done).step
+    before, after = states[done][0], states[done + 1][0]
+    changed = {name for name in before if not same(before[name], after[name])}
+    changed -= {direct.BEFORE}  # what each step 3 begins by keeping
+    wanted = {1: {'albedo_map'}, 2: {'encoder'}}.get(step)
+    if wanted is None:
+      assert changed <= everything
+      assert {'depth_map', 'albedo_map', 'own_light'} <= changed
+    else:
+      assert changed == wanted, DIRECT_PLAN.position(done)
+
+
+@pytest.mark.parametrize(
+  ('mode', 'done'),
+  [(mode, done) for mode, plan in PLANS_OF.items() for done in range(plan.total() + 1)],
+)
+def test_a_run_continued_anywhere_ends_bit_for_bit_the_same(mode, done):
+  programs, _ = compiled(mode)
+  states = fit(0, mode)
+  position = PLANS_OF[mode].position(done)
   params, optimizer, projections = jax.tree.map(jnp.array, states[done])
   if not position.iteration:  # what a checkpoint between two steps holds
     optimizer = None
@@ -218,12 +264,27 @@ def test_a_run_continued_anywhere_ends_bit_for_bit_the_same(done):
     programs,
     state,
     instance(),
-    frozen(),
-    REAL,
+    frozen_with_directions(),
+    PLANS_OF[mode],
     jax.random.key(0),
-    prior_depth=jnp.full((SIZE, SIZE), 0.95),
+    prior_depth=prior_depth(),
     position=position,
     projections=projections,
   ):
     state = event.state
   assert same(states[-1][0], copied(state.params))
+
+
+def test_a_step_3_that_ends_says_whether_it_was_put_back():
+  programs, terms = compiled('direct')[0], []
+  for event in reconstruct(
+    programs,
+    FitState(begun('direct'), None),
+    instance(),
+    frozen_with_directions(),
+    plan((0, 0, 2)),
+    jax.random.key(0),
+  ):
+    terms.append(event.terms)
+  assert ['held' in of for of in terms] == [False, True]
+  assert float(terms[1]['held']) in (0.0, 1.0)

@@ -16,9 +16,10 @@ from gan2shape_jax.reconstruction import parallel, programs
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan
 from gan2shape_jax.traces import Traces
 from gan2shape_jax.workdir import FitError, Preempted
-from tests.small_fit import SETTINGS, SIZE, frozen, instance, setting
+from tests.small_fit import DIRECT, SETTINGS, SIZE, frozen, instance, setting
 
 PLAN = Plan((StagePlan(1, 2, 3, flip1=False, flip3=False),), 1, 2)
+DIRECT_PLAN = Plan((StagePlan(1, 1, 3, False, False), StagePlan(2, 0, 0, False, False)), 0, 2)
 SMOOTH = dataclasses.replace(SETTINGS, learning_rate=1e-4, border_depth=1.0, lam_view=0.0)
 
 
@@ -45,22 +46,26 @@ def jobs(folder, numbers, *, bad=()):
 def fitter():
   """(devices, configuration, stop) -> a fitter; each layout is compiled once."""
   networks, params = setting()
-  shared = Assembly(SMOOTH, PLAN, networks, frozen(), None, params, False)
+  shared_of = {
+    'networks': Assembly(SMOOTH, PLAN, networks, frozen(), None, params, False),
+    'direct': Assembly(DIRECT, DIRECT_PLAN, networks, frozen(), None, params, False),
+  }
   programs_of = {}
   build = parallel.build
 
   def built(networks, settings, layout):
-    if layout.mesh.size not in programs_of:
-      programs_of[layout.mesh.size] = build(networks, settings, layout)
-    return programs_of[layout.mesh.size]
+    key = layout.mesh.size, settings
+    if key not in programs_of:
+      programs_of[key] = build(networks, settings, layout)
+    return programs_of[key]
 
-  def make(devices, on_error='stop', stop=lambda: False):
+  def make(devices, on_error='stop', stop=lambda: False, factors='networks'):
     config = get_default_config()
     config.data.on_error = on_error
     config.checkpoint.every = 1
     layout = parallel.make_layout(jax.devices()[:devices])
     curves = SimpleNamespace(write=lambda *_: None)
-    return fitting.Fitter(config, shared, layout, curves, stop, Traces(None))
+    return fitting.Fitter(config, shared_of[factors], layout, curves, stop, Traces(None))
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(parallel, 'build', built)
@@ -99,3 +104,24 @@ def test_a_restart_on_another_number_of_devices(fitter, tmp_path):
     )
     assert job.clock.seconds['earlier runs'] > 0
     assert set(fit.params) == set(programs.TRAINED[3]) | {'encoder'}
+
+
+def test_a_direct_fit_stopped_within_step_3_ends_bit_for_bit_the_same(fitter, tmp_path):
+  (whole,) = fitter(1, factors='direct').fit(jobs(tmp_path / 'whole', (4,)))
+  calls = iter(range(100))
+  stop = lambda: next(calls) == 3  # within step 3
+  with pytest.raises(Preempted, match=r'stopped at iteration 4/7, saved'):
+    fitter(1, stop=stop, factors='direct').fit(jobs(tmp_path / 'run', (4,)))
+  (fit,) = fitter(1, factors='direct').fit(jobs(tmp_path / 'run', (4,)))
+  jax.tree.map(np.testing.assert_array_equal, fit.params, whole.params)
+  jax.tree.map(np.testing.assert_array_equal, fit.factors, whole.factors)
+  assert fit.factors.depth.shape == (SIZE, SIZE)
+
+
+def test_a_direct_fit_that_is_no_number_is_told(fitter, tmp_path):
+  with pytest.raises(FitError) as caught:
+    fitter(1, factors='direct').fit(jobs(tmp_path, (1,), bad=(1,)))
+  line = str(caught.value)
+  assert line.startswith('001.png: stage 1/2 step 1, iteration 1: ')
+  assert line.endswith('is not finite, expected a number (smaller rates under fit may help)')
+  assert '\n' not in line

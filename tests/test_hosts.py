@@ -19,6 +19,7 @@ SHORT = (
   '--config.data.num=3',
   '--config.stages.later.step1=0',
   '--config.stages.first.step1=0',
+  '--config.fit.finish=0',
   '--config.results.videos=False',
   '--config.results.mesh=False',
 )
@@ -127,14 +128,15 @@ def test_each_program_is_compiled_once_for_all_stages_and_pictures(whole):
   compiled = re.findall(r'Finished XLA compilation of jit\((\w+)\)', whole[1])
   counts = {name: compiled.count(name) for name in Programs._fields}
   assert counts == {
-    'fresh': 3, 'fit_prior': 1, 'observe': 0, 'step1': 0, 'source': 1, 'step2': 1, 'collect': 1,
-    'step3': 1, 'factors': 1,
+    'begin': 1, 'fresh': 2, 'fit_prior': 0, 'observe': 0, 'step1': 0, 'source': 1, 'step2': 1,
+    'collect': 1, 'refine_begin': 1, 'refine': 1, 'refined': 1, 'step3': 1, 'settle': 1,
+    'factors': 1,
   }  # fmt: skip
 
 
 def test_profiles_of_each_step(whole):
   folders = {path.name for path in (whole[0] / 'profile').iterdir()}
-  assert folders == {f'{step}_{k}' for step in ('prior_fit', 'step_2', 'step_3') for k in (1, 2, 3)}
+  assert folders == {f'{step}_{k}' for step in ('step_2', 'step_3') for k in (1, 2, 3)}
   assert all(list(path.rglob('*.xplane.pb')) for path in (whole[0] / 'profile').iterdir())
 
 

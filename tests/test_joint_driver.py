@@ -27,7 +27,8 @@ from gan2shape_jax.shelves import Shelf
 from gan2shape_jax.weights import load_safetensors
 from gan2shape_jax.workdir import FitError, Preempted
 from tests import command
-from tests.test_driver import SIZE, frozen, plan, same
+from tests.small_fit import SIZE, frozen
+from tests.test_driver import plan, same
 
 NAMES = ['a', 'b', 'c']
 SOURCE = Source(0, Factors(0, 0, 0, 0, 0), 0, 0)
@@ -82,8 +83,8 @@ class Counting:
         state, 2, source.image, *jax.tree.leaves(source), latent, noise(key, iteration)
       ),
       collect=self.collect,
-      step3=lambda state, picture, batches, frozen, index, flip: self.update(
-        state, 3, picture.image, *(leaf[index] for leaf in batches), flip
+      step3=lambda state, picture, batches, frozen, index, progress, flip: self.update(
+        state, 3, picture.image, *(leaf[index] for leaf in batches), progress, flip
       ),
       factors=None,
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import renderer
-from gan2shape_jax.reconstruction import autoencoder, joint, joint_views, priors
+from gan2shape_jax.reconstruction import autoencoder, joint_views, priors, region
 from gan2shape_jax.reconstruction.state import Settings
 
 SIZE = 64
@@ -15,7 +15,7 @@ SETTINGS = Settings()
 
 @pytest.fixture(scope='module')
 def dome():
-  mask = joint.box_mask((0.1, 0.9, 0.2, 0.8), SIZE)
+  mask = region.box_mask((0.1, 0.9, 0.2, 0.8), SIZE)
   return jnp.asarray(priors.prior_depth(mask, shape='dome', category='head', near=0.97, far=1.03))
 
 
@@ -69,7 +69,7 @@ def test_moment_distance_in_closed_form():
 
 
 def test_region_is_one_in_the_middle_and_zero_at_the_corners():
-  weight = np.asarray(joint.region_weight((0.1, 0.9, 0.2, 0.8), SIZE))[..., 0]
+  weight = np.asarray(region.region_weight((0.1, 0.9, 0.2, 0.8), SIZE))[..., 0]
   assert weight[32, 32] == 1
   assert weight[0, 0] == weight[-1, -1] == weight[32, 0] == 0
   np.testing.assert_allclose(weight, weight[:, ::-1], atol=1e-6)

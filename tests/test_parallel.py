@@ -13,14 +13,22 @@ import pytest
 from benchmarks import scaling
 from gan2shape_jax import collection, processor
 from gan2shape_jax.config import get_default_config
-from gan2shape_jax.reconstruction import parallel, programs
+from gan2shape_jax.reconstruction import direct, parallel, programs
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan, reconstruct
 from gan2shape_jax.reconstruction.parallel import make_layout
 from gan2shape_jax.reconstruction.programs import ONE_DEVICE
 from gan2shape_jax.reconstruction.setup import SettingsError
 from gan2shape_jax.reconstruction.state import FitState
 from tests import command
-from tests.small_fit import SETTINGS, SIZE, frozen, instance, setting
+from tests.small_fit import (
+  DIRECT,
+  SETTINGS,
+  SIZE,
+  frozen,
+  frozen_with_directions,
+  instance,
+  setting,
+)
 
 PLAN = Plan((StagePlan(1, 2, 3, flip1=False, flip3=True),), 1, 2)
 PICTURES = 8
@@ -28,6 +36,7 @@ PICTURES = 8
 # the view to where it was, |x| at 0.
 SLOW = dataclasses.replace(SETTINGS, learning_rate=1e-4, border_depth=1.0, lam_view=0.0)
 BATCH = dataclasses.replace(SLOW, batch_size=4)
+DIRECT_PLAN = Plan((StagePlan(1, 1, 4, flip1=True, flip3=True),), 0, 2, refine_iterations=1)
 WIDTHS = ('step2', 'step3')
 
 
@@ -146,7 +155,7 @@ def collectives(built, layout, name):
   else:
     batch = built.collect(params, source, instances.latent, keys, shared, 0)
     projections = jax.tree.map(lambda leaf: leaf[:, None], batch)
-    lowered = built.step3.lower(state, instances, projections, shared, 0, flip=True)
+    lowered = built.step3.lower(state, instances, projections, shared, 0, 0.0, flip=True)
   text = lowered.compile().as_text()
   return scaling.collectives(text)
 
@@ -207,7 +216,7 @@ def test_shared_samples_average_the_gradients_of_the_shares(name):
     )
   else:
     state, terms = built.step3(
-      state, instances, stacked(projections), place.shared(frozen()), 0, flip=True
+      state, instances, stacked(projections), place.shared(frozen()), 0, 0.0, flip=True
     )
   for term, value in terms.items():
     np.testing.assert_allclose(
@@ -219,6 +228,81 @@ def test_shared_samples_average_the_gradients_of_the_shares(name):
     axis=0,
   )
   assert np.linalg.norm(found - expected) < 1e-3 * np.linalg.norm(expected)
+
+
+def direct_fit(built, place, numbers):
+  """Variables at the end, and the losses, of direct fits on a layout; None is one device."""
+  own = place.stacked if place else lambda trees: jax.tree.map(jnp.asarray, trees[0])
+  fixed = frozen_with_directions()
+  fixed = place.shared(fixed) if place else fixed
+  instances = own([instance(number) for number in numbers])
+  depths = own([prior_depth(number) for number in numbers])
+  params = built.begin(own([setting()[1]] * len(numbers)), instances, depths, fixed)
+  events = reconstruct(
+    built, FitState(params, None), instances, fixed, DIRECT_PLAN,
+    own([key_of(number) for number in numbers]),
+  )  # fmt: skip
+  totals = []
+  for event in events:
+    totals.append(np.asarray(event.terms['total']))
+    params = event.state.params
+  names = (*direct.VARIABLES, *direct.OFFSETS)
+  return jax.device_get({name: params[name] for name in names}), np.stack(totals)
+
+
+@functools.cache
+def direct_alone(settings, number):
+  return direct_fit(programs.build(setting()[0], settings), None, (number,))
+
+
+def assert_alike(found, expected, rate):
+  pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+  differences = np.concatenate([np.ravel(np.abs(a - b)) for a, b in pairs])
+  assert np.mean(differences > 1e-4) < 0.02  # Adam makes a step of any vanishing gradient
+  assert differences.max() < 2 * rate * DIRECT_PLAN.total()
+
+
+def test_direct_fits_side_by_side_come_to_what_each_does_alone():
+  numbers = (0, 1)
+  place = layout(2)
+  built = parallel.build(setting()[0], DIRECT, place)
+  found, totals = direct_fit(built, place, numbers)
+  for number in numbers:
+    expected, losses = direct_alone(DIRECT, number)
+    np.testing.assert_allclose(totals[:, number], losses, rtol=1e-3)
+    own = jax.tree.map(lambda leaf, number=number: leaf[number], found)
+    assert_alike(own, expected, DIRECT.fit.albedo_rate)
+
+
+def test_direct_fits_with_shared_samples_are_those_of_whole_batches():
+  place = layout(2, split='samples')
+  built = parallel.build(setting()[0], DIRECT, place)
+  found, totals = direct_fit(built, place, (0,))
+  expected, losses = direct_alone(DIRECT, 0)
+  np.testing.assert_allclose(totals[:, 0], losses, rtol=1e-3)
+  own = jax.tree.map(lambda leaf: leaf[0], found)
+  assert_alike(own, expected, DIRECT.fit.albedo_rate)
+
+
+def test_latents_of_shared_samples_are_refined_as_in_whole_batches():
+  whole = programs.build(setting()[0], DIRECT)
+  place = layout(2, split='samples')
+  built = parallel.build(setting()[0], DIRECT, place)
+  one, many = frozen_with_directions(), place.shared(frozen_with_directions())
+  stacked = lambda tree: place.stacked([tree])
+  params = whole.begin(jax.tree.map(jnp.asarray, setting()[1]), instance(), prior_depth(0), one)
+  source = whole.source(params, instance(), one)
+  state = whole.refine_begin(params, source, instance().latent, key_of(0), one, 0)
+  shared = built.refine_begin(
+    stacked(params), stacked(source), stacked(instance().latent), stacked(key_of(0)), many, 0
+  )
+  for _ in range(2):
+    state, terms = whole.refine(state, one)
+    shared, of_shares = built.refine(shared, many)
+    for name, value in terms.items():
+      np.testing.assert_allclose(of_shares[name][0], value, rtol=1e-4)
+  np.testing.assert_allclose(shared.coefficients[0], state.coefficients, atol=1e-3)
+  assert np.abs(state.coefficients).max() > 0.05
 
 
 def test_shares_are_collected_in_order():

@@ -19,8 +19,8 @@ from tensorboardX.proto.event_pb2 import Event
 from gan2shape_jax.data import embedded_path
 from tests import command
 
-TOTAL = 2 + 10 + 6  # iterations of command.TINY
-STEP3 = 2 + 2 + 2  # those before step 3
+TOTAL = 10 + 6 + 2  # iterations of command.TINY
+STEP3 = 2 + 2  # those before step 3
 
 # docs/results.md
 PICTURES = ('picture', 'sheet', 'views', 'gan_views', 'relight', 'gan_relight', 'mesh')
@@ -120,8 +120,9 @@ def test_curves(whole):
     place += length + 16
   totals = {step: tag for tag, step, _ in points if tag.endswith('/total')}
   assert sorted(totals) == list(range(1, TOTAL + 1))
-  assert totals[1] == '000/prior_fit/total'
-  assert totals[TOTAL] == '000/step_3/total'
+  assert totals[1] == '000/step_1/total'
+  assert totals[STEP3 + 1] == totals[TOTAL - 2] == '000/step_3/total'
+  assert totals[TOTAL] == '000/step_1/total'  # the finish
 
 
 def test_progress_is_shown_at_most_once_a_second(whole):
@@ -129,7 +130,7 @@ def test_progress_is_shown_at_most_once_a_second(whole):
   lines = result.stderr.splitlines()
   notes = [line for line in lines if 'compiling' in line]
   assert list(dict.fromkeys(notes)) == [
-    f'000 compiling {part}' for part in ('prior fit', 'step 1', 'step 2', 'step 3')
+    f'000 compiling {part}' for part in ('step 1', 'step 2', 'step 3')
   ]
   assert sum('it/s' in line for line in lines) <= seconds + 1
   assert 'Traceback' not in result.stderr
@@ -229,7 +230,7 @@ def test_sigterm_while_compiling(cache, tmp_path):
   assert 'the same command goes on' in run.log.read_text()
 
 
-def test_a_picture_of_ones_own(cache, tmp_path):
+def test_a_picture_of_ones_own_with_networks_as_the_unknowns(cache, tmp_path):
   folder = tmp_path / 'photos'
   folder.mkdir()
   with Image.open(embedded_path('heads') / 'image' / '001.png') as head:
@@ -243,12 +244,20 @@ def test_a_picture_of_ones_own(cache, tmp_path):
     f'--workdir={workdir}',
     f'--config.data.images={folder}',
     '--config.inversion.iterations=3',
+    '--config.fit.factors=networks',
     '--config.stages.count=1',
     '--config.results.videos=False',
     '--config.results.mesh=False',
   )
   assert result.returncode == 0, result.stderr
-  assert 'compiling inversion' in result.stderr
+  notes = [line for line in result.stderr.splitlines() if 'compiling' in line]
+  assert [line.split('compiling ')[1] for line in dict.fromkeys(notes)] == [
+    'inversion',
+    'prior fit',
+    'step 1',
+    'step 2',
+    'step 3',
+  ]
   assert 'mask of the fit: an ellipse in the middle' in result.stderr
   assert 'me mask of the results: ' in result.stderr
   arrays = command.arrays_of(workdir, 'me')

@@ -25,7 +25,7 @@ BEFORE = 'before'  # the variables as step 3 found them, to be gone back to
 _COARSEST = 4  # pixels of the smallest grid
 _LARGEST_UNIT = 0.97  # of tanh, when maps are inverted
 _VIEWS_ENTER = 0.05  # part of step 3 in which the views' rate rises to its full size
-_ERROR_SLACK = 0.05  # mean absolute error on [-1, 1] by which any fit may get worse
+_ERROR_SLACK = 0.1  # mean absolute error on [-1, 1] by which any fit may get worse
 
 
 def pyramid_sizes(size: int) -> tuple[int, ...]:
@@ -125,6 +125,15 @@ def region_of(depth, view, instance: Instance, settings: Settings):
   """Weight of each canonical pixel [size, size, 1]: where the object is, not what lies behind it.
 
   The ellipse in `fit.box`, or without one the picture's mask and its mirror image.
+
+  Args:
+    depth: [size, size] canonical depth.
+    view: [6] of the picture, radians and camera units.
+    instance: the picture.
+    settings: box and rim under `fit`; the camera.
+
+  Returns:
+    Weights in [0, 1], no gradient.
   """
   fit = settings.fit
   if fit.box:
@@ -232,7 +241,15 @@ def runaway(variables, instance: Instance, frozen: Frozen, settings: Settings):
 
 
 def held(variables, away):
-  """The variables, or those from before step 3 where `away` [] says so."""
+  """The variables, or those from before step 3.
+
+  Args:
+    variables: after the step, with those from before it.
+    away: [] boolean, whether to go back; from `runaway`.
+
+  Returns:
+    The variables; offsets and what is kept from before stay as they are.
+  """
   return variables | {
     name: jax.tree.map(lambda new, old: jnp.where(away, old, new), variables[name], old)
     for name, old in variables[BEFORE].items()

@@ -234,7 +234,7 @@ def collect(programs: Programs, state: FitState, instance, frozen, plan: Plan, k
       refinement = programs.refine_begin(*given)
       for _ in range(plan.refine_iterations):
         refinement, _ = programs.refine(refinement, frozen)
-      batch = programs.refined(batch, refinement, frozen)
+      batch = programs.refined(batch, refinement, state.params, frozen)
     batches.append(batch)
   return jax.tree.map(lambda *x: jnp.stack(x, axis=key.ndim), *batches)
 

@@ -35,7 +35,7 @@ _OWN = {
   'collect': 4,
   'refine_begin': 4,
   'refine': 1,
-  'refined': 2,
+  'refined': 3,
   'step3': 3,
   'settle': 2,
   'factors': 2,

@@ -37,7 +37,7 @@ class Programs(NamedTuple):
     refine_begin: (params, source, latent, key, frozen, iteration) -> a `Refinement` of the batch
       that `collect` makes of the same arguments.
     refine: (refinement, frozen) -> refinement, terms; one step of the batch's latents.
-    refined: (projections, refinement, frozen) -> the batch with the refined images.
+    refined: (projections, refinement, params, frozen) -> the batch with the refined images.
     step3: (state, instance, projections, frozen, index, progress, flip) -> state, terms; progress
       is the part of the step that is done.
     settle: (state, instance, frozen) -> state, terms, after the last iteration of step 3: a fit
@@ -165,6 +165,12 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
     keys = jax.random.split(jax.random.fold_in(key, iteration), settings.batch_size)
     return step2_projection.pseudo_batch(sharing.part(keys), origin, frozen, settings)
 
+  def projection_views(params, images, drawn, frozen):
+    # What the GAN shows turns less than what was drawn: where the view network can tell, it says.
+    if settings.fit.views == 'drawn':
+      return drawn
+    return autoencoder.predict_views(networks, params['view'], images, frozen, settings)
+
   def step2(state, origin, latent, key, frozen, iteration):
     _, images, masks = pseudo_batch(key, iteration, origin, frozen)
     loss = lambda trained: step2_projection.loss(
@@ -180,12 +186,19 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
     lights = jax.vmap(
       lambda d: step2_projection.drawn_light_code(origin.factors.light, d, settings)
     )(draws)
-    samples = sharing.whole((projected, masks, draws.view, lights))
+    views = projection_views(params, projected, draws.view, frozen)
+    samples = sharing.whole((projected, masks, views, lights))
     return Projections(*samples, own_code(params, origin, frozen), origin.factors.depth)
 
   def refine_begin(params, origin, latent, key, frozen, iteration):
-    _, images, masks = pseudo_batch(key, iteration, origin, frozen)
-    offsets = step2_projection.latent_offsets(params, networks, images, origin, frozen, settings)
+    draws, images, masks = pseudo_batch(key, iteration, origin, frozen)
+    if settings.fit.refine_start == 'directions':
+      own_light = origin.factors.light
+      lights = jax.vmap(lambda d: step2_projection.drawn_light_code(own_light, d, settings))(draws)
+      code = own_code(params, origin, frozen)
+      offsets = refinement.directed_offsets(draws.view, lights, code[None], own_light[None], frozen)
+    else:
+      offsets = step2_projection.latent_offsets(params, networks, images, origin, frozen, settings)
     latents = step2_projection.offset_latents(latent, offsets)
     whole = sharing.whole((latents, images, masks))
     return refinement.begin(*whole, frozen, settings)
@@ -193,11 +206,13 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
   def refine(state, frozen):
     return refinement.step(state, frozen, settings, part=sharing.part, mean=sharing.mean)
 
-  def refined(projections, state, frozen):
+  def refined(projections, state, params, frozen):
     latents = sharing.part(refinement.refined_latents(state, frozen))
     size = state.images.shape[1]
     images = step2_projection.gan_images(latents, frozen, settings, size)
-    return projections._replace(images=sharing.whole(images))
+    views = projection_views(params, images, sharing.part(projections.views), frozen)
+    images, views = sharing.whole((images, views))
+    return projections._replace(images=images, views=views)
 
   return Programs(
     fit_prior=fit_prior,

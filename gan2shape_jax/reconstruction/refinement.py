@@ -56,12 +56,63 @@ def principal_directions(latents, explained: float = EXPLAINED):
   return np.float32(directions[:, :count] * np.sqrt(variances[:count]))
 
 
+def view_light_directions(latents, views, lights, prior):
+  """How w changes with views and lights, by least squares over the GAN's own images.
+
+  The view network's pitch has less spread than the pictures' (docs/experiments_log.md), so a pitch
+  is measured in deviations. Rolls and shifts have too little spread to be told: they move nothing.
+
+  Args:
+    latents: [n, w_dim] of the GAN's own distribution.
+    views: [n, 6] the view network's codes of their images.
+    lights: [n, 4] the light network's.
+    prior: a `ViewLightPrior`.
+
+  Returns:
+    [9, w_dim] float32, changes of w a unit of the codes.
+  """
+  latents, views, lights = (np.asarray(x, np.float64) for x in (latents, views, lights))
+  codes = np.concatenate([views[:, :2], lights], axis=1)
+  spread = np.maximum(codes.std(axis=0), 1e-6)
+  known = np.c_[(codes - codes.mean(axis=0)) / spread, np.ones(len(codes))]
+  slopes = np.linalg.lstsq(known, latents, rcond=None)[0][:-1]
+  spread[0] = np.sqrt(np.asarray(prior.view_cov)[0, 0])
+  slopes = slopes / spread[:, None]
+  still = np.zeros((3, latents.shape[1]))
+  return np.float32(np.concatenate([slopes[:2], still, slopes[2:]]))
+
+
+def directed_offsets(views, lights, own_view, own_light, frozen: Frozen):
+  """Offsets of w [batch, w_dim] that the directions give for drawn views and lights.
+
+  Args:
+    views: [batch, 6] network units.
+    lights: [batch, 4] light codes.
+    own_view: [6] of the picture.
+    own_light: [4] of the picture.
+    frozen: holds the directions.
+  """
+  change = jnp.concatenate([(views - own_view)[:, :5], lights - own_light], axis=1)
+  return jnp.matmul(change, frozen.latent_directions, precision='highest')
+
+
 def _optimizer(settings: Settings):
   return optax.adam(settings.fit.refine_rate)
 
 
 def begin(latents, images, masks, frozen: Frozen, settings: Settings) -> Refinement:
-  """Starts at the encoder's latents; arguments as of `Refinement`."""
+  """Starts at the encoder's latents.
+
+  Args:
+    latents: [batch, w_dim] or [batch, layers, w_dim].
+    images: [batch, size, size, 3] pseudo samples in [-1, 1].
+    masks: [batch, size, size, 1] in [0, 1], what counts.
+    frozen: holds the basis.
+    settings: `fit.refine_rate`.
+
+  Returns:
+    A `Refinement` before its first step.
+  """
   coefficients = jnp.zeros((len(latents), frozen.latent_basis.shape[1]))
   state = _optimizer(settings).init(coefficients)
   return Refinement(coefficients, state, latents, images, masks)
@@ -77,6 +128,12 @@ def refined_latents(refinement: Refinement, frozen: Frozen):
 
 def loss(coefficients, refinement: Refinement, frozen: Frozen, settings: Settings):
   """Masked L1 to the pseudo samples and the pull to the encoder's latents, mean over the batch.
+
+  Args:
+    coefficients: [batch, n] along the basis.
+    refinement: latents, pseudo samples and masks of the same batch.
+    frozen: holds generator and basis.
+    settings: `fit.lam_latent`; truncation and crop of the GAN's images.
 
   Returns:
     The total and a dict of all terms.

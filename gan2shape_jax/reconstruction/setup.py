@@ -28,6 +28,8 @@ _CHOICES = {
   'prior.shape': ('ellipsoid', 'dome', 'flat', 'asymmetric'),
   'inversion.space': ('w', 'w+'),
   'fit.factors': ('networks', 'direct'),
+  'fit.views': ('drawn', 'told'),
+  'projection.start': ('encoder', 'directions'),
   'sampling.lights': ('range', 'prior'),
   'parallel.split': ('images', 'samples'),
   'parallel.form': ('vmap', 'loop'),
@@ -183,10 +185,13 @@ def fits_factors(config: ConfigDict) -> bool:
 
 
 def _fit_settings(config) -> FitSettings:
+  trained = bool(config.networks.pretrained)
   values = dict(config.fit) | {
+    'views': config.fit.views if trained else 'drawn',
     'factors': 'direct' if fits_factors(config) else 'networks',
     'box': tuple(config.fit.box),
     'refine_iterations': config.projection.refine_iterations,
+    'refine_start': config.projection.start if trained else 'encoder',
     'refine_rate': config.projection.refine_rate,
     'lam_latent': config.projection.lam_latent,
     'collect_iters': config.sampling.collect_iters,

@@ -123,6 +123,8 @@ class Frozen(NamedTuple):
     prior: the views' and lights' Gaussians.
     latent_basis: [w_dim, n] principal directions of w, each as long as w's standard deviation along
       it, in which latents are refined; or None.
+    latent_directions: [9, w_dim] how w changes with a view's rotation and shifts (5, network units)
+      and a light's code (4) as the starting networks tell them; or None.
   """
 
   generator: Any
@@ -131,6 +133,7 @@ class Frozen(NamedTuple):
   mean_latent: jax.Array
   prior: ViewLightPrior
   latent_basis: Any = None
+  latent_directions: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +158,8 @@ class FitSettings:
   lam_draw: float = 0.02
   lam_own_view: float = 0.0
   lam_hidden: float = 0.1
+  views: str = 'drawn'
+  refine_start: str = 'encoder'
   refine_iterations: int = 0
   refine_rate: float = 0.06
   lam_latent: float = 0.1
