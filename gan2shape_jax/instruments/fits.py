@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gan2shape_jax.assembly import Assembly
 from gan2shape_jax.reconstruction import driver, programs, step1_prior
-from gan2shape_jax.reconstruction.state import Factors, Instance, Projections
+from gan2shape_jax.reconstruction.state import Factors, FitSettings, Instance, Projections
 
 
 class StepThree(NamedTuple):
@@ -46,7 +46,8 @@ def first_step3(shared: Assembly, *, batches: int, iterations: int) -> StepThree
 
   Where networks are fitted, they predict the picture's view; that given only counts through
   `loss.lam_view`, which reads `Projections.picture_view`. Where the factors themselves are
-  (`fit.factors`), the picture's view is an unknown and begins at that given.
+  (`fit.factors`), the picture's view is an unknown and begins at that given; rates and weights are
+  the defaults of `config.fit`, not those by which a configuration holds back a GAN's errors.
 
   Args:
     shared: an assembly whose plan has a stage.
@@ -83,7 +84,8 @@ def _of_networks(shared):
 def _of_factors(shared, batches, iterations):
   frozen = shared.frozen
   # Every projection has offsets of its own, so that their number is part of the programs.
-  own = dataclasses.replace(shared.settings.fit, collect_iters=batches)
+  given = shared.settings.fit
+  own = FitSettings(given.factors, given.box, given.rim, collect_iters=batches)
   made = programs.build(shared.networks, dataclasses.replace(shared.settings, fit=own))
 
   def fit(instance, projections, picture_view):
