@@ -66,8 +66,8 @@ def prepare(preparation: Preparation, number: int) -> Job:
   if picture.mask is None:
     progress.note(f'mask of the fit: {origin}')
   prior_depth = None
-  direct = shared.programs.begin is not None
-  if shared.plan.prior_iterations or (direct and not shared.trained):
+  untrained = setup.fits_factors(config) and not config.networks.pretrained
+  if shared.plan.prior_iterations or untrained:
     try:
       prior_depth = np.asarray(setup.prior_depth(config, mask))
     except ValueError as error:

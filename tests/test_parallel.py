@@ -279,7 +279,8 @@ def test_direct_fits_with_shared_samples_are_those_of_whole_batches():
   built = parallel.build(setting()[0], DIRECT, place)
   found, totals = direct_fit(built, place, (0,))
   expected, losses = direct_alone(DIRECT, 0)
-  np.testing.assert_allclose(totals[:, 0], losses, rtol=1e-3)
+  # Sums in another order: where a gradient vanishes, Adam makes a whole step of the rounding.
+  np.testing.assert_allclose(totals[:, 0], losses, rtol=5e-3)
   own = jax.tree.map(lambda leaf: leaf[0], found)
   assert_alike(own, expected, DIRECT.fit.albedo_rate)
 

@@ -39,6 +39,7 @@ ARRAYS = {
   'image': (64, 64, 3),
   'reconstruction': (64, 64, 3),
   'camera': (2,),
+  'turned': (2,),
 }
 OTHERS = ('factors.npz', 'metrics.json', 'timing.json', 'mesh.glb', 'mesh.obj', 'mesh.mtl')
 
