@@ -3,8 +3,8 @@
   python experiments/run.py --config=configs/heads.py --workdir=runs/heads
 
 Needs no other file. Reconstruction starts from networks trained jointly on the GAN's own pictures
-(experiments/pretrain.py); docs/experiments_log.md tells how the numbers were found. Variant `published`
-keeps the published widths, batch and lengths, and starts from an ellipsoid:
+(experiments/pretrain.py); docs/experiments_log.md has how the numbers were found. Variant
+`published` keeps the published widths, batch and lengths, and starts from an ellipsoid:
 
   python experiments/run.py --config=configs/heads.py:published --workdir=runs/heads_published
 """
