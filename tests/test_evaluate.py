@@ -101,9 +101,9 @@ def test_trained_starting_networks_are_measured(config, tmp_path, monkeypatch):
     settings=settings,
     frozen=SimpleNamespace(mean_latent=None),
     params=None,
-    programs=SimpleNamespace(factors=lambda params, instance, frozen: factors),
   )
   monkeypatch.setattr(depth_table, 'assemble', lambda config: shared)
+  monkeypatch.setattr(depth_table.fits, 'starting_factors', lambda shared: lambda instance: factors)
   config.networks.pretrained = 'networks.safetensors'
   table = depth_table.evaluate_all(config, tmp_path, baselines_only=True)
   constant, networks = table[0], table[-1]
