@@ -96,7 +96,9 @@ def test_the_reconstruction_comes_last(config, tmp_path, monkeypatch):
 def test_trained_starting_networks_are_measured(config, tmp_path, monkeypatch):
   settings = setup.settings_from_config(config)
   plane = np.full((64, 64), 1.0, np.float32)
-  factors = Factors(plane, plane[..., None] * np.zeros(3), np.zeros(6), np.zeros(4), plane)
+  factors = Factors(
+    plane, plane[..., None] * np.zeros(3), np.zeros(6), np.zeros(4), plane[..., None]
+  )
   shared = SimpleNamespace(
     settings=settings,
     frozen=SimpleNamespace(mean_latent=None),
