@@ -83,7 +83,7 @@ def assemble(config: ConfigDict) -> Assembly:
   missing = [name for name in setup.NETWORKS if name not in loaded]
   key = jax.random.key(config.seed)
   params = loaded | setup.initial_params(modules, config.image_size, key, names=missing)
-  if config.projection.refine_iterations and settings.fit.refine_start == 'directions':
+  if setup.refine_iterations(config) and settings.fit.refine_start == 'directions':
     if not {'view', 'light'} <= set(loaded):
       raise WeightsError(
         f'projection.start=directions: networks.pretrained={config.networks.pretrained!r} has no '
@@ -199,7 +199,7 @@ def load_frozen(config: ConfigDict) -> Frozen:
     )[0]
   prior = jax.device_put(load_view_light(config.prior.view_light))
   basis = None
-  if config.projection.refine_iterations:
+  if setup.refine_iterations(config):
     basis = jax.device_put(_latent_basis(generator))
   return Frozen(generator, discriminator, perceptual, jax.device_put(mean), prior, basis)
 

@@ -181,16 +181,26 @@ def settings_from_config(config: ConfigDict) -> Settings:
 
 def fits_factors(config: ConfigDict) -> bool:
   """Whether the factors themselves are fitted; joint training and prediction need networks."""
-  return config.mode == 'fit' and config.fit.factors == 'direct' and not config.published
+  return _fits_one(config) and config.fit.factors == 'direct'
+
+
+def refine_iterations(config: ConfigDict) -> int:
+  """Steps on the latents of projections; only the fit of single pictures takes any."""
+  return config.projection.refine_iterations if _fits_one(config) else 0
+
+
+def _fits_one(config):
+  return config.mode == 'fit' and not config.published
 
 
 def _fit_settings(config) -> FitSettings:
-  trained = bool(config.networks.pretrained)
+  trained, direct = bool(config.networks.pretrained), fits_factors(config)
   values = dict(config.fit) | {
-    'views': config.fit.views if trained else 'drawn',
-    'factors': 'direct' if fits_factors(config) else 'networks',
+    # Where networks are fitted, the draws are what teaches the view network (`loss.lam_view`).
+    'views': config.fit.views if trained and direct else 'drawn',
+    'factors': 'direct' if direct else 'networks',
     'box': tuple(config.fit.box),
-    'refine_iterations': config.projection.refine_iterations,
+    'refine_iterations': refine_iterations(config),
     'refine_start': config.projection.start if trained else 'encoder',
     'refine_rate': config.projection.refine_rate,
     'lam_latent': config.projection.lam_latent,
@@ -218,7 +228,7 @@ def plan_from_config(config: ConfigDict, *, trained: bool) -> Plan:
     0 if trained or direct else config.prior.iterations,
     config.sampling.collect_iters,
     config.published or config.sampling.skip_first_batch,
-    0 if config.published else config.projection.refine_iterations,
+    refine_iterations(config),
   )
 
 
