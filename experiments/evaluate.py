@@ -20,8 +20,9 @@ over), and writes one table into the folder: evaluation.csv and evaluation.md. I
 
 takes the GAN out of the question: step 3 alone, from the starting networks, on rendered heads whose
 true pictures from other views stand for the projections; with the views as they are, and with
-errors of --pitch_error and --yaw_error degrees in them. Fits what the configuration says: networks
-as long as its first stage, or (fit.factors=direct) the factors for --fit_iterations. Writes
+errors of --pitch_error and --yaw_error degrees in them. Fits networks as long as the first stage
+says, or (fit.factors=direct) the factors for --fit_iterations with the default rates and weights of
+config.fit, not those by which a configuration holds back a GAN's errors. Writes
 true_views.csv and true_views.md; a head that is finished is passed over. Needs
 `pip install 'gan2shape_jax[heads]'`.
 

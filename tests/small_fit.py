@@ -94,7 +94,6 @@ DIRECT = dataclasses.replace(
     box=(0.05, 0.95, 0.1, 0.9),
     lam_draw=0.1,
     collect_iters=2,
-    refine_iterations=2,
     hold_views=0.2,
   ),
 )

@@ -1,6 +1,7 @@
 """Every configuration at full size: its numbers, its programs' shapes, its missing files."""
 
 import importlib
+import itertools
 import json
 import math
 import pathlib
@@ -109,3 +110,16 @@ def test_all_missing_files_are_named_in_one_line(name):
   for setting in ('gan.weights', 'prior.view_light', 'parsing.weights', 'loss.perceptual_weights'):
     assert setting in message
   assert message.count('.pth') == 5 + bool(config.networks.pretrained)
+
+
+def test_views_are_told_only_where_the_factors_are_fitted():
+  told = {}
+  for mode, factors in itertools.product(('fit', 'joint', 'predict'), ('direct', 'networks')):
+    config = load('heads')
+    config.mode, config.fit.factors = mode, factors
+    told[mode, factors] = setup.settings_from_config(config).fit.views == 'told'
+    expected = config.projection.refine_iterations if mode == 'fit' else 0
+    assert setup.plan_from_config(config, trained=True).refine_iterations == expected
+  assert [case for case, yes in told.items() if yes] == [('fit', 'direct')]
+  config.mode, config.fit.factors, config.networks.pretrained = 'fit', 'direct', ''
+  assert setup.settings_from_config(config).fit.views == 'drawn'  # nobody is there to tell

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gan2shape_jax.reconstruction import autoencoder, direct, priors, programs, region
+from gan2shape_jax.reconstruction import runaway as of_runaway
 from gan2shape_jax.reconstruction.state import Instance, Projections
 from tests.small_fit import DIRECT, SIZE, frozen, instance, setting
 
@@ -33,7 +34,7 @@ def texture():
 start = jax.jit(direct.start, static_argnames=('settings', 'projections'))
 depth_of = jax.jit(direct.depth_of, static_argnums=1)
 factors = jax.jit(direct.factors, static_argnums=2)
-runaway = jax.jit(direct.runaway, static_argnums=3)
+runaway = jax.jit(of_runaway.runaway, static_argnums=3)
 region_of = jax.jit(direct.region_of, static_argnums=3)
 
 

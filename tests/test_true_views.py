@@ -19,7 +19,7 @@ from gan2shape_jax import data, renderer
 from gan2shape_jax.assembly import Assembly
 from gan2shape_jax.instruments import fits, true_pictures, true_views
 from gan2shape_jax.instruments.true_pictures import Bed
-from gan2shape_jax.reconstruction import autoencoder, direct, driver, programs
+from gan2shape_jax.reconstruction import autoencoder, driver, programs, runaway
 from gan2shape_jax.reconstruction.setup import SettingsError
 from gan2shape_jax.reconstruction.state import Factors, FitSettings, Projections, Settings
 from gan2shape_jax.workdir import FitError, Preempted
@@ -258,7 +258,7 @@ def test_the_first_step_3_starts_anew_each_time():
 
 
 def test_step_3_of_the_factors_begins_at_the_given_view_and_consumes_nothing(monkeypatch):
-  monkeypatch.setattr(direct, 'runaway', lambda *_: jnp.array(False))  # noise explains no picture
+  monkeypatch.setattr(runaway, 'runaway', lambda *_: jnp.array(False))  # noise explains no picture
   # Two batches, unlike the configuration's 100; views stay in the first iteration.
   shared = small_assembly(factors='direct', collect_iters=100)
   step3 = fits.first_step3(shared, batches=2, iterations=1)

@@ -153,6 +153,9 @@ def measure_all(
   pictures = sources.load_pictures(config)
   folder = pathlib.Path(workdir) / 'projections'
   claim = check_workdir(folder, config)
+  # What is judged are the views drawn; the fit may start from others that the network tells.
+  config = config.copy_and_resolve_references()
+  config.fit.views = 'drawn'
   shared = assemble(config)
   finder = LatentFinder(config, shared.frozen, stop=stop)
   preparation = Preparation(config, folder, pictures, shared, finder, mask_finder(config))

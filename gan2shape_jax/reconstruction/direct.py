@@ -2,8 +2,8 @@
 
 GAN2Shape (section 3.2, step 3) learns a picture's factors through four networks, whose weights are
 a slow and stiff way to say what a few thousand numbers say directly: from true renderings of a head
-at true views, networks gain nothing in 300 iterations where the factors themselves come to within
-a supervised network's error in as many (docs/experiments_log.md). The networks give the start.
+at true views, networks gain nothing in 300 iterations where the factors themselves come near
+a supervised network's error (docs/experiments_log.md). The networks give the start.
 
 Maps are sums of enlarged grids of 4, 8, ... pixels up to the picture's own: one Adam step moves
 coarse shape as a whole and fine shape pixel by pixel, so that no other preconditioner is needed.
@@ -25,7 +25,6 @@ BEFORE = 'before'  # the variables as step 3 found them, to be gone back to
 _COARSEST = 4  # pixels of the smallest grid
 _LARGEST_UNIT = 0.97  # of tanh, when maps are inverted
 _VIEWS_ENTER = 0.05  # part of step 3 in which the views' rate rises to its full size
-_ERROR_SLACK = 0.1  # mean absolute error on [-1, 1] by which any fit may get worse
 
 
 def pyramid_sizes(size: int) -> tuple[int, ...]:
@@ -201,61 +200,6 @@ def step_size(name: str, step: int, progress, settings: Settings):
   return rate * fall * jnp.clip((progress - fit.hold_views) / _VIEWS_ENTER, 0, 1)
 
 
-def runaway(variables, instance: Instance, frozen: Frozen, settings: Settings):
-  """Whether step 3 left the picture worse off than it found it, by what can be seen without truth.
-
-  Three signs: the picture is explained worse, the relief has grown beyond the prior's measure, or
-  the view has gone where views are not drawn from.
-
-  Args:
-    variables: after the step, with those from before it.
-    instance: the picture.
-    frozen: the views' prior.
-    settings: bounds under `fit`.
-
-  Returns:
-    [] boolean.
-  """
-  fit = settings.fit
-
-  def signs(own):
-    depth, albedo = depth_of(own, settings), albedo_of(own)
-    view = autoencoder.view_from_code(own['own_view'], settings)
-    shape = autoencoder.geometry(depth, view, settings)
-    region = region_of(depth, view, instance, settings)
-    seen = shape.valid * renderer.sample_bilinear(region, shape.grid) * instance.mask
-    made = autoencoder.shade_and_sample(albedo, own['own_light'], shape)
-    error = losses.photometric_loss(made[None], instance.image[None], seen[None])
-    weight = region[..., 0] / region.sum()
-    relief = jnp.sqrt(jnp.sum(weight * (depth - jnp.sum(weight * depth)) ** 2))
-    spread = jnp.sqrt(jnp.diagonal(frozen.prior.view_cov))[:3]
-    distance = jnp.abs((own['own_view'] - frozen.prior.view_mean)[:3]) / spread
-    return error, relief, distance.max()
-
-  error, relief, distance = signs(variables)
-  old_error, old_relief, old_distance = signs(variables[BEFORE])
-  worse = error > fit.largest_error * old_error + _ERROR_SLACK
-  flown = relief > fit.largest_relief * old_relief
-  gone = (distance > fit.largest_view) & (distance > old_distance)
-  return worse | flown | gone
-
-
-def held(variables, away):
-  """The variables, or those from before step 3.
-
-  Args:
-    variables: after the step, with those from before it.
-    away: [] boolean, whether to go back; from `runaway`.
-
-  Returns:
-    The variables; offsets and what is kept from before stay as they are.
-  """
-  return variables | {
-    name: jax.tree.map(lambda new, old: jnp.where(away, old, new), variables[name], old)
-    for name, old in variables[BEFORE].items()
-  }
-
-
 def step3_loss(
   trained,
   variables,
@@ -275,7 +219,7 @@ def step3_loss(
     instance: the picture.
     samples: one batch of projections, this device's share.
     offsets_index: of the batch, into the offsets.
-    frozen: unused weights; the views' prior.
+    frozen: holds the views' prior.
     settings: of the method.
     part: picks this device's share of the batch's offsets.
 

@@ -4,7 +4,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gan2shape_jax.reconstruction import autoencoder, direct, step1_prior, step2_projection
+from gan2shape_jax.reconstruction import (
+  autoencoder,
+  direct,
+  runaway,
+  step1_prior,
+  step2_projection,
+)
 from gan2shape_jax.reconstruction.state import FitState, Networks, Projections, Settings
 
 
@@ -90,8 +96,8 @@ def functions(base, networks: Networks, settings: Settings, sharing):
     return update(state, loss, 3, progress, sharing.mean)
 
   def settle(state, instance, frozen):
-    away = direct.runaway(state.params, instance, frozen, settings)
-    params = state.params | direct.held(_variables(state.params), away)
+    away = runaway.runaway(state.params, instance, frozen, settings)
+    params = state.params | runaway.held(_variables(state.params), away)
     return FitState(params, state.optimizer), {'held': away.astype(jnp.float32)}
 
   return {

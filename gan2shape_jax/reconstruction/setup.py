@@ -200,7 +200,6 @@ def _fit_settings(config) -> FitSettings:
     'views': config.fit.views if trained and direct else 'drawn',
     'factors': 'direct' if direct else 'networks',
     'box': tuple(config.fit.box),
-    'refine_iterations': refine_iterations(config),
     'refine_start': config.projection.start if trained else 'encoder',
     'refine_rate': config.projection.refine_rate,
     'lam_latent': config.projection.lam_latent,

@@ -160,7 +160,6 @@ class FitSettings:
   lam_hidden: float = 0.1
   views: str = 'drawn'
   refine_start: str = 'encoder'
-  refine_iterations: int = 0
   refine_rate: float = 0.06
   lam_latent: float = 0.1
   collect_iters: int = 100
