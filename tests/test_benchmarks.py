@@ -26,6 +26,7 @@ def get_config(variant):
   config.data.latents = 'none'
   config.gan.weights = {weights!r}
   config.loss.perceptual = 'none'
+  config.projection.start = 'encoder'  # the linear networks tell no views
   return config
 """
 SIZES = {'view': 6, 'light': 4, 'encoder': None}

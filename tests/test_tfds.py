@@ -169,7 +169,7 @@ def test_start_num_and_split(heads):
 
 def test_settings_leave_features_out(heads):
   none = load(heads, masks='none', latents='none', depths='none', regions='none')[0]
-  assert none[1:][1:-1] == (None, None, None, None)
+  assert (none.mask, none.latent, none.depth, none.region) == (None, None, None, None)
   np.testing.assert_array_equal(none.image, load(heads)[0].image)
   with fails("data.masks=/my/masks: expected '' or 'none' with data.source=tfds:gan2shape_heads"):
     load(heads, masks='/my/masks')
