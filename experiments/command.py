@@ -32,8 +32,9 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/heads', 'folder for the results')
 _CACHE = flags.DEFINE_string(
   'compilation_cache',
-  '~/.cache/gan2shape_jax',
-  "folder for compiled programs, reused by later runs; '' for none",
+  None,
+  "folder for compiled programs, reused by later runs; '' for none. Without this flag it is "
+  'JAX_COMPILATION_CACHE_DIR of the environment, else ~/.cache/gan2shape_jax',
 )
 _COORDINATOR = flags.DEFINE_string(
   'coordinator',
@@ -69,9 +70,11 @@ def _run(work, many_hosts, argv):
   from gan2shape_jax import artefacts, checkpoints, data, hosts, weights, workdir
   from gan2shape_jax.reconstruction import setup
 
-  if _CACHE.value:
-    jax.config.update('jax_compilation_cache_dir', os.path.expanduser(_CACHE.value))
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
+  folder = _CACHE.value
+  if folder is None:
+    folder = os.environ.get('JAX_COMPILATION_CACHE_DIR') or '~/.cache/gan2shape_jax'
+  jax.config.update('jax_compilation_cache_dir', os.path.expanduser(folder) or None)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
   known = (
     artefacts.ArtefactError,
     checkpoints.CheckpointError,

@@ -1,4 +1,4 @@
-"""Test set-up: eight simulated devices, hasty compilation, strict shapes, the golden fixtures."""
+"""Test set-up: eight simulated devices, programs compiled hastily and once, strict shapes."""
 
 import os
 
@@ -10,6 +10,8 @@ os.environ['XLA_FLAGS'] = (
 )
 
 import pathlib
+import shutil
+import tempfile
 
 import jax
 import pytest
@@ -26,6 +28,19 @@ def pytest_addoption(parser):
     default=TESTDATA / 'golden',
     help='folder of reference fixtures to replay (default: the subset in tests/testdata/golden)',
   )
+
+
+def pytest_configure(config):
+  """One folder of compiled programs for the session's processes, commands included."""
+  if not hasattr(config, 'workerinput'):
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='compiled-')
+  jax.config.update('jax_compilation_cache_dir', os.environ['JAX_COMPILATION_CACHE_DIR'])
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+
+
+def pytest_unconfigure(config):
+  if not hasattr(config, 'workerinput'):
+    shutil.rmtree(os.environ.pop('JAX_COMPILATION_CACHE_DIR'), ignore_errors=True)
 
 
 @pytest.fixture

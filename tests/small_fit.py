@@ -1,14 +1,15 @@
-"""A fit as small as can be: linear networks, 16 pixels, a GAN of 32."""
+"""A fit as small as can be: linear networks, 16 pixels, an untrained GAN of 16."""
 
 import dataclasses
 import functools
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.data import load_prior
+from gan2shape_jax.gan_training import parameters
+from gan2shape_jax.gan_training.settings import GanSettings
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.reconstruction.refinement import principal_directions
 from gan2shape_jax.reconstruction.state import (
@@ -18,10 +19,9 @@ from gan2shape_jax.reconstruction.state import (
   Networks,
   Settings,
 )
-from gan2shape_jax.weights import load_stylegan2
 
-CHECKPOINT = pathlib.Path(__file__).parent / 'testdata' / 'golden' / 'a_stylegan2_32.pt'
 SIZE = 16
+GAN = GanSettings(image_size=SIZE, latent_size=16, widths=(16, 8, 8), mapping_layers=2)
 SETTINGS = Settings(
   perceptual='none',
   discriminator_features=2,
@@ -35,8 +35,9 @@ SETTINGS = Settings(
 
 @functools.cache
 def frozen():
-  """A GAN of 32 pixels."""
-  generator, discriminator = jax.tree.map(jnp.asarray, load_stylegan2(CHECKPOINT))
+  """An untrained GAN of 16 pixels."""
+  networks = [parameters.plain(params) for params in parameters.initial(GAN)]
+  generator, discriminator = jax.tree.map(jnp.asarray, networks)
   prior = jax.tree.map(jnp.asarray, load_prior('embedded:heads'))
   mean = jnp.zeros(stylegan2.latent_size(generator))
   return Frozen(generator, discriminator, None, mean, prior)

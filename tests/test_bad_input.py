@@ -43,7 +43,10 @@ def files_in(folder):
   [
     ('--config.nonsense=1', ('--config.nonsense=1', "no setting 'nonsense'")),
     ('--config.sampling.nonsense=1', ('--config.sampling.nonsense=1', "no setting 'nonsense'")),
-    (f'--config={command.ROOT}/configs/heads.py:nonsense', ('nonsense', 'expected networks or published')),
+    (
+      f'--config={command.ROOT}/configs/heads.py:nonsense',
+      ('nonsense', 'expected networks or pub'),
+    ),
     ('--config=configs/nowhere.py', ('configs/nowhere.py', 'No such file')),
     ('--config.seed=many', ('--config.seed=many', 'int')),
     ('--nonsense=1', ('nonsense',)),

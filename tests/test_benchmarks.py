@@ -14,6 +14,8 @@ from gan2shape_jax.models import stylegan2
 from gan2shape_jax.reconstruction import programs, setup
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan
 from gan2shape_jax.reconstruction.state import Networks
+from gan2shape_jax.weights import save_safetensors
+from tests import small_fit
 
 CONFIG = """
 from configs import heads
@@ -21,11 +23,12 @@ from configs import heads
 def get_config(variant):
   config = heads.get_config()
   config.fit.factors = variant or 'direct'
-  config.image_size = 32
+  config.image_size = 16
   config.data.num = 1
   config.data.latents = 'none'
   config.gan.weights = {weights!r}
   config.loss.perceptual = 'none'
+  config.loss.discriminator_features = 2
   config.projection.start = 'encoder'  # the linear networks tell no views
   return config
 """
@@ -60,9 +63,11 @@ def hasty_compiler():
 
 
 @pytest.fixture
-def path(tmp_path, testdata):
-  path = tmp_path / 'config.py'
-  path.write_text(CONFIG.format(weights=str(testdata / 'golden' / 'a_stylegan2_32.pt')))
+def path(tmp_path):
+  gan, path = tmp_path / 'gan.safetensors', tmp_path / 'config.py'
+  fixed = small_fit.frozen()
+  save_safetensors(gan, {'generator': fixed.generator, 'discriminator': fixed.discriminator})
+  path.write_text(CONFIG.format(weights=str(gan)))
   return path
 
 
@@ -112,7 +117,8 @@ def report(hasty_compiler, path, tmp_path, monkeypatch, capsys):
     steps.main(['--smoke', f'--config={path}:{unknowns}', f'--json={written}'])
     return json.loads(written.read_text()), capsys.readouterr().out
 
-  return measured
+  yield measured
+  jax.config.update('jax_enable_compilation_cache', True)
 
 
 @pytest.mark.parametrize(('unknowns', 'own'), [('networks', {'prior fit'}), ('direct', set())])

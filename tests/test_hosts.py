@@ -110,15 +110,10 @@ def rows_of(workdir):
 
 
 @pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return f'--compilation_cache={tmp_path_factory.mktemp("cache")}'
-
-
-@pytest.fixture(scope='module')
-def whole(tmp_path_factory, cache):
+def whole(tmp_path_factory):
   """What one process gets by itself: the folder, and what it logged."""
   workdir = tmp_path_factory.mktemp('whole') / 'run'
-  given = (*SHORT, cache, f'--workdir={workdir}', '--config.profile=True')
+  given = (*SHORT, f'--workdir={workdir}', '--config.profile=True')
   result = command.call(*given, JAX_LOG_COMPILES='1')
   assert result.returncode == 0, result.stderr
   return workdir, result.stderr
@@ -140,10 +135,10 @@ def test_profiles_of_each_step(whole):
   assert all(list(path.rglob('*.xplane.pb')) for path in (whole[0] / 'profile').iterdir())
 
 
-def test_two_hosts_killed_and_restarted(tmp_path, whole, cache):
+def test_two_hosts_killed_and_restarted(tmp_path, whole):
   """A host dies; whatever starts them all again gets what one process gets by itself."""
   workdir = tmp_path / 'run'
-  run = Hosts(2, tmp_path, *SHORT, cache, f'--workdir={workdir}').start()
+  run = Hosts(2, tmp_path, *SHORT, f'--workdir={workdir}').start()
   steps = workdir / '001' / 'checkpoints' / 'steps'
   try:
     while not (steps.exists() and any(path.name.isdigit() for path in steps.iterdir())):
@@ -183,7 +178,7 @@ def test_four_hosts_of_which_one_has_less(tmp_path):
   run = Hosts(
     4, tmp_path, '--config.mode=predict', f'--config.data.images={source}',
     '--config.data.on_error=skip', '--config.results.videos=False', '--config.results.mesh=False',
-    f'--compilation_cache={tmp_path / "cache"}', f'--workdir={workdir}',
+    f'--workdir={workdir}',
   ).start()  # fmt: skip
   try:
     run.wait()

@@ -209,7 +209,6 @@ def test_the_command(tmp_path):
       f'--config.data.images={photos}',
       f'--workdir={workdir}',
       '--config.inversion.iterations=2',
-      f'--compilation_cache={tmp_path / "cache"}',
     )
     return subprocess.run(
       [sys.executable, str(command.ROOT / 'experiments' / 'invert.py'), *arguments],

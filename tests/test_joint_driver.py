@@ -362,7 +362,7 @@ FLAGS = (
 
 def test_the_command_goes_on_after_sigterm_and_a_fit_takes_the_networks(tmp_path):
   workdir, log = tmp_path / 'run', tmp_path / 'log'
-  given = (*FLAGS, f'--compilation_cache={tmp_path / "cache"}', f'--workdir={workdir}')
+  given = (*FLAGS, f'--workdir={workdir}')
   with open(log, 'wb') as stderr:
     process = command.start(*given, stderr=stderr)
   try:

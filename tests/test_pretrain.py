@@ -1,6 +1,5 @@
 """Joint training: a killed run goes on, the shape is held at first, the file starts networks."""
 
-import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -26,19 +25,6 @@ def config():
   return config
 
 
-@pytest.fixture
-def compiled_once(tmp_path):
-  """Every call builds its programs anew; the persistent cache spares compiling them again."""
-  names = ('jax_compilation_cache_dir', 'jax_persistent_cache_min_compile_time_secs')
-  before = [getattr(jax.config, name) for name in names]
-  for name, value in zip(names, (str(tmp_path / 'cache'), 0.3), strict=True):
-    jax.config.update(name, value)
-  yield
-  for name, value in zip(names, before, strict=True):
-    jax.config.update(name, value)
-
-
-@pytest.mark.usefixtures('compiled_once')
 def test_a_stopped_training_goes_on_to_the_same_networks(config, tmp_path):
   whole = load_file(pretrain(config, tmp_path / 'whole', every=100, dtype='float32'))
   stops = iter([False] * 7 + [True] * 100)

@@ -45,16 +45,11 @@ OTHERS = ('factors.npz', 'metrics.json', 'timing.json', 'mesh.glb', 'mesh.obj', 
 
 
 @pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return f'--compilation_cache={tmp_path_factory.mktemp("cache")}'
-
-
-@pytest.fixture(scope='module')
-def whole(tmp_path_factory, cache):
+def whole(tmp_path_factory):
   """An unbroken run: its folder, what it printed, its seconds."""
   workdir = tmp_path_factory.mktemp('whole') / 'run'
   begin = time.monotonic()
-  result = command.call(*command.TINY, cache, f'--workdir={workdir}', timeout=1800)
+  result = command.call(*command.TINY, f'--workdir={workdir}', timeout=1800)
   assert result.returncode == 0, result.stderr
   return workdir, result, time.monotonic() - begin
 
@@ -137,12 +132,12 @@ def test_progress_is_shown_at_most_once_a_second(whole):
   assert 'Traceback' not in result.stderr
 
 
-def test_a_second_call_does_nothing(whole, cache):
+def test_a_second_call_does_nothing(whole):
   workdir, first, _ = whole
   checkpoints = workdir / '000' / 'checkpoints' / 'steps'
   checkpoints.mkdir(parents=True)  # as if killed before their removal
   before = {path: path.stat().st_mtime_ns for path in workdir.rglob('*') if path.is_file()}
-  again = command.call(*command.TINY, cache, f'--workdir={workdir}')
+  again = command.call(*command.TINY, f'--workdir={workdir}')
   assert again.returncode == 0
   assert again.stdout == first.stdout
   assert again.stderr == ''
@@ -178,8 +173,8 @@ class Interrupted:
     return self.process.wait(timeout=120), time.monotonic() - begin
 
 
-def test_interrupted_runs_end_with_the_same_arrays(whole, cache, tmp_path):
-  run = Interrupted(tmp_path / 'run', tmp_path / 'log', *command.TINY, cache)
+def test_interrupted_runs_end_with_the_same_arrays(whole, tmp_path):
+  run = Interrupted(tmp_path / 'run', tmp_path / 'log', *command.TINY)
   try:
     # Killed at some moment after the first checkpoint.
     run.start_until(lambda: run.newest() >= 1)
@@ -217,7 +212,7 @@ def test_interrupted_runs_end_with_the_same_arrays(whole, cache, tmp_path):
   assert not list(run.workdir.rglob('.partial-*'))
 
 
-def test_sigterm_while_compiling(cache, tmp_path):
+def test_sigterm_while_compiling(tmp_path):
   """Also before any checkpoint: the command ends well, and its folder is fit to go on with."""
   run = Interrupted(tmp_path / 'run', tmp_path / 'log', *command.TINY, '--compilation_cache=')
   run.start_until(lambda: 'compiling' in run.log.read_text())
@@ -231,7 +226,7 @@ def test_sigterm_while_compiling(cache, tmp_path):
   assert 'the same command goes on' in run.log.read_text()
 
 
-def test_a_picture_of_ones_own_with_networks_as_the_unknowns(cache, tmp_path):
+def test_a_picture_of_ones_own_with_networks_as_the_unknowns(tmp_path):
   folder = tmp_path / 'photos'
   folder.mkdir()
   with Image.open(embedded_path('heads') / 'image' / '001.png') as head:
@@ -241,7 +236,6 @@ def test_a_picture_of_ones_own_with_networks_as_the_unknowns(cache, tmp_path):
   workdir = tmp_path / 'run'
   result = command.call(
     *command.TINY,
-    cache,
     f'--workdir={workdir}',
     f'--config.data.images={folder}',
     '--config.inversion.iterations=3',
