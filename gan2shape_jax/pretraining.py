@@ -84,7 +84,8 @@ def pretrain(
         state, done - own.prior_iterations, target, frozen, iteration_key, batch
       )
     done += 1
-    saves = done % every == 0 or done == total or stop()
+    stopping = stop()  # asked once: what is said to be saved must have been
+    saves = done % every == 0 or done == total or stopping
     if saves or progress.due():
       value = float(terms['total'])
       if not np.isfinite(value):
@@ -93,7 +94,7 @@ def pretrain(
       progress.update(done, ('prior fit', 'joint')[phase(done - 1)], value)
     if saves:
       checkpoints.save(done, {'state': jax.tree.leaves(state)})
-    if stop() and done < total:
+    if stopping and done < total:
       raise Preempted(f'{workdir}: stopped by SIGTERM at iteration {done}; saved')
   progress.close()
   path = workdir / 'networks.safetensors'

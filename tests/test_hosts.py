@@ -20,6 +20,7 @@ SHORT = (
   '--config.stages.later.step1=0',
   '--config.stages.first.step1=0',
   '--config.fit.finish=0',
+  '--config.loss.discriminator_features=1',
   '--config.results.videos=False',
   '--config.results.mesh=False',
 )

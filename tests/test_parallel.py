@@ -108,7 +108,7 @@ def alone():
   ('devices', 'per_device', 'form', 'rtol', 'steps'),
   [
     (8, 1, 'loop', 2e-5, 1e-4),
-    (4, 2, 'vmap', 1e-4, 5e-3),  # other convolutions, rounded otherwise
+    (4, 2, 'vmap', 1e-4, 1e-2),  # other convolutions, rounded otherwise
   ],
 )
 def test_pictures_side_by_side_come_to_what_each_does_alone(devices, per_device, form, rtol, steps):

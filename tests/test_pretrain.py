@@ -27,9 +27,10 @@ def config():
 
 def test_a_stopped_training_goes_on_to_the_same_networks(config, tmp_path):
   whole = load_file(pretrain(config, tmp_path / 'whole', every=100, dtype='float32'))
-  stops = iter([False] * 7 + [True] * 100)
-  with pytest.raises(Preempted, match='saved'):
+  stops = iter([False] * 2 + [True])
+  with pytest.raises(Preempted, match='at iteration 3; saved'):
     pretrain(config, tmp_path / 'broken', every=2, dtype='float32', stop=lambda: next(stops))
+  assert [path.name for path in (tmp_path / 'broken' / 'checkpoints' / 'steps').iterdir()] == ['3']
   assert not (tmp_path / 'broken' / 'networks.safetensors').exists()
   broken = load_file(pretrain(config, tmp_path / 'broken', every=2, dtype='float32'))
   assert whole.keys() == broken.keys()

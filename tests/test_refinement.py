@@ -10,7 +10,7 @@ import pytest
 from gan2shape_jax.reconstruction import driver, priors, programs, refinement, step2_projection
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan
 from gan2shape_jax.reconstruction.state import FitState
-from tests.small_fit import DIRECT, frozen, frozen_with_directions, instance, setting
+from tests.small_fit import DIRECT, GAN, frozen, frozen_with_directions, instance, setting
 
 NETWORKS = dataclasses.replace(
   DIRECT, fit=dataclasses.replace(DIRECT.fit, factors='networks', lam_latent=0.01)
@@ -51,8 +51,7 @@ def test_latents_that_vary_along_a_line_have_one_direction():
 
 def layered(latent):
   """The same latent in w+, a layer at a time."""
-  layers = 2 * int(np.log2(32)) - 2
-  return jnp.tile(latent[None], (layers, 1))
+  return jnp.tile(latent[None], (GAN.num_layers, 1))
 
 
 @pytest.fixture(scope='module')

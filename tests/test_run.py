@@ -174,7 +174,10 @@ class Interrupted:
 
 
 def test_interrupted_runs_end_with_the_same_arrays(whole, tmp_path):
-  run = Interrupted(tmp_path / 'run', tmp_path / 'log', *command.TINY)
+  run = Interrupted(
+    tmp_path / 'run', tmp_path / 'log', *command.TINY,
+    '--config.results.videos=False', '--config.results.mesh=False',
+  )  # fmt: skip
   try:
     # Killed at some moment after the first checkpoint.
     run.start_until(lambda: run.newest() >= 1)
@@ -208,7 +211,9 @@ def test_interrupted_runs_end_with_the_same_arrays(whole, tmp_path):
     name: a.tobytes() for name, a in broken.items()
   }
   names = {path.name for path in (whole[0] / '000').iterdir()}
-  assert {path.name for path in (run.workdir / '000').iterdir()} == names
+  assert {path.name for path in (run.workdir / '000').iterdir()} == {
+    name for name in names if not name.startswith(('mesh.', 'gan_', *VIDEOS))
+  }
   assert not list(run.workdir.rglob('.partial-*'))
 
 
@@ -241,6 +246,9 @@ def test_a_picture_of_ones_own_with_networks_as_the_unknowns(tmp_path):
     '--config.inversion.iterations=3',
     '--config.fit.factors=networks',
     '--config.stages.count=1',
+    '--config.stages.first.flip1=False',
+    '--config.stages.first.flip3=False',
+    '--config.loss.discriminator_features=1',
     '--config.results.videos=False',
     '--config.results.mesh=False',
   )
