@@ -1,62 +1,11 @@
 """The embedded heads: the full method on two processor cores in minutes.
 
-  python experiments/run.py --config=configs/heads.py --workdir=runs/heads
+  python experiments/run.py --config=configs/heads.py
 
-Needs no other file. Reconstruction starts from networks trained jointly on the GAN's own pictures
-(experiments/pretrain.py); docs/experiments_log.md has how the numbers were found. Variants:
-
-  networks   fits the networks' weights, not the factors themselves: better shapes through this GAN,
-             without the picture's own sharpness (docs/what_works.md)
-  published  the published widths, batch and lengths, from an ellipsoid
-
-  python experiments/run.py --config=configs/heads.py:networks --workdir=runs/heads_networks
+Settings and variants are in gan2shape_jax/presets/heads.py; a copy of that file is a
+configuration of one's own.
 """
 
-from gan2shape_jax.config import get_default_config, stage
+from gan2shape_jax.presets.heads import get_config
 
-
-def get_config(variant: str = ''):
-  """Settings for the embedded heads; `variant` is '', 'networks' or 'published'."""
-  config = get_default_config()
-  config.prior.category = 'head'
-  config.prior.near, config.prior.far = 0.97, 1.035
-  config.sampling.rand_light = (-0.9, 0.9, -0.7, 0.3, -0.1, 0.4, -0.4)
-  if variant == 'published':
-    return config
-  if variant not in ('', 'networks'):
-    raise ValueError(
-      f'unknown variant {variant!r} of configs/heads.py: expected networks or published'
-    )
-  config.prior.shape = 'dome'
-  config.camera.border_depth = 1.03
-  config.networks.width = 16
-  config.networks.bottleneck = 64
-  config.networks.pretrained = 'embedded:heads'
-  config.sampling.batch_size = 16
-  config.loss.perceptual = 'none'
-  config.loss.lam_view = 1.5
-  config.loss.lam_light = 0.2
-  config.loss.lam_relief = 0.1
-  config.optimizer.learning_rate = 1.5e-4
-  if variant == 'networks':
-    config.sampling.collect_iters = 10
-    config.stages.first = stage(60, 80, 60, flip1=True, flip3=True)
-    config.stages.later = stage(20, 30, 30, flip1=True, flip3=True)
-    return config
-  config.sampling.lights = 'prior'
-  config.sampling.collect_iters = 6
-  config.fit.factors = 'direct'
-  config.fit.box = (0.05, 0.89, 0.22, 0.78)
-  # The GAN's turned pictures are not one rigid head: what they say of the shape is held back.
-  config.fit.views = 'told'
-  config.fit.depth_rate, config.fit.view_rate, config.fit.own_view_rate = 2e-3, 3e-3, 1e-3
-  config.fit.hold_views = 0.1
-  config.fit.lam_own, config.fit.lam_mirror = 0.5, 0.5
-  config.fit.lam_bend, config.fit.lam_relief = 2.0, 1.0
-  config.projection.start = 'directions'
-  config.projection.refine_iterations = 12
-  config.projection.lam_latent = 0.5
-  config.stages.count = 2
-  config.stages.first = stage(60, 80, 100, flip1=True, flip3=True)
-  config.stages.later = stage(40, 20, 60, flip1=True, flip3=True)
-  return config
+__all__ = ['get_config']

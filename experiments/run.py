@@ -13,24 +13,9 @@ explained in gan2shape_jax/config.py. The same command continues an interrupted 
 a run within seconds, saved. Started alike on many hosts, each fits its share (docs/devices.md).
 """
 
-import pathlib
-from collections.abc import Callable
-
 from absl import flags
-from ml_collections import ConfigDict
 
-
-def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
-  """The command: reconstructs or trains jointly on what a configuration names; returns a report."""
-  from gan2shape_jax import collection, evaluation, hosts, joint_collection
-
-  if config.mode == 'joint':
-    hosts.require_one('--config.mode=joint')
-    return f'networks: {joint_collection.train_jointly(config, workdir, stop=stop)}'
-  rows = collection.reconstruct_all(config, workdir, stop=stop)
-  page = pathlib.Path(workdir) / 'index.html'
-  return f'{evaluation.format_table(rows)}\n\nresults: {page}'
-
+from gan2shape_jax.cli.running import work
 
 if __name__ == '__main__':
   import command

@@ -6,20 +6,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.data import load_prior, locate
 from gan2shape_jax.data.mvn_files import read_mvn_files
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.models.discriminator import discriminator_resolution, num_features
-from gan2shape_jax.reconstruction import (
-  autoencoder,
-  programs,
-  refinement,
-  setup,
-  step2_projection,
-)
+from gan2shape_jax.reconstruction import latent_space, programs, setup
 from gan2shape_jax.reconstruction.driver import Plan
 from gan2shape_jax.reconstruction.state import Frozen, Networks, Settings, ViewLightPrior
 from gan2shape_jax.weights import (
@@ -34,7 +27,6 @@ from gan2shape_jax.weights.files import compare_names, is_safetensors
 from gan2shape_jax.weights.perceptual import perceptual_from_state_dicts
 
 _MEAN_LATENT_SAMPLES = 4096
-_LOOK_SAMPLES, _LOOK_BATCH = 2048, 64  # images in which views and lights are told
 
 
 class Assembly(NamedTuple):
@@ -48,6 +40,7 @@ class Assembly(NamedTuple):
     programs: jitted functions.
     params: the networks' starting parameters, the same for every picture.
     trained: whether `params` come trained (no fit to the prior is needed).
+    drawn: names of the networks whose starting parameters are random.
   """
 
   settings: Settings
@@ -57,13 +50,16 @@ class Assembly(NamedTuple):
   programs: programs.Programs
   params: dict
   trained: bool
+  drawn: tuple[str, ...] = ()
 
 
-def assemble(config: ConfigDict) -> Assembly:
+def assemble(config: ConfigDict, *, frozen: Frozen | None = None) -> Assembly:
   """Loads the weights that a configuration names and builds the programs.
 
   Args:
     config: a whole configuration.
+    frozen: what `load_frozen` has loaded for these weight files already, under whatever mode;
+      None loads it.
 
   Returns:
     An `Assembly`.
@@ -73,23 +69,24 @@ def assemble(config: ConfigDict) -> Assembly:
     DataError: the prior of views and lights is missing or not a Gaussian.
   """
   settings = setup.settings_from_config(config)
-  frozen = load_frozen(config)
+  frozen = load_frozen(config) if frozen is None else _with_basis(config, frozen)
   modules = setup.build_modules(config, stylegan2.latent_size(frozen.generator))
   networks = setup.build_networks(modules)
   loaded, trained = {}, bool(config.networks.pretrained)
   if trained:
     path = locate(config.networks.pretrained, 'networks.safetensors')
     loaded = load_pretrained(path, setup.parameter_shapes(modules, config.image_size))
-  missing = [name for name in setup.NETWORKS if name not in loaded]
-  key = jax.random.key(config.seed)
-  params = loaded | setup.initial_params(modules, config.image_size, key, names=missing)
+  drawn = tuple(name for name in setup.NETWORKS if name not in loaded)
+  params = loaded | _drawn(modules, config, drawn)
   if setup.refine_iterations(config) and settings.fit.refine_start == 'directions':
     if not {'view', 'light'} <= set(loaded):
       raise WeightsError(
         f'projection.start=directions: networks.pretrained={config.networks.pretrained!r} has no '
         'view and light networks, expected both, or projection.start=encoder'
       )
-    directions = _latent_directions(frozen, networks, params, settings, config.image_size)
+    directions = latent_space.view_light_directions(
+      frozen, networks, params, settings, config.image_size
+    )
     frozen = frozen._replace(latent_directions=jax.device_put(directions))
   return Assembly(
     settings,
@@ -99,25 +96,24 @@ def assemble(config: ConfigDict) -> Assembly:
     programs.build(networks, settings),
     params,
     trained,
+    drawn,
   )
 
 
-def _latent_directions(frozen, networks, params, settings, size):
-  """How w goes with the views and lights that the starting networks tell in the GAN's images."""
+def with_seed(shared: Assembly, config: ConfigDict) -> Assembly:
+  """The same assembly with the random starting parameters of another seed.
 
-  @jax.jit
-  def look(frozen, params, key):
-    z = jax.random.normal(key, (_LOOK_BATCH, stylegan2.latent_size(frozen.generator)))
-    latents = stylegan2.mapping(frozen.generator, z)
-    images = step2_projection.gan_images(latents, frozen, settings, size)
-    views = autoencoder.predict_views(networks, params['view'], images, frozen, settings)
-    lights = autoencoder.predict_lights(networks, params['light'], images, frozen, settings)
-    return latents, views, lights
+  Args:
+    shared: an assembly.
+    config: its configuration but for the seed.
+  """
+  modules = setup.build_modules(config, stylegan2.latent_size(shared.frozen.generator))
+  return shared._replace(params=shared.params | _drawn(modules, config, shared.drawn))
 
-  keys = jax.random.split(jax.random.key(2), _LOOK_SAMPLES // _LOOK_BATCH)
-  seen = [jax.device_get(look(frozen, params, key)) for key in keys]
-  latents, views, lights = (np.concatenate(part) for part in zip(*seen, strict=True))
-  return refinement.view_light_directions(latents, views, lights, frozen.prior)
+
+def _drawn(modules, config, names):
+  key = jax.random.key(config.seed)
+  return setup.initial_params(modules, config.image_size, key, names=names)
 
 
 def check_files(config: ConfigDict):
@@ -198,20 +194,17 @@ def load_frozen(config: ConfigDict) -> Frozen:
       generator, jax.random.key(0), _MEAN_LATENT_SAMPLES
     )[0]
   prior = jax.device_put(load_view_light(config.prior.view_light))
+  return _with_basis(
+    config, Frozen(generator, discriminator, perceptual, jax.device_put(mean), prior)
+  )
+
+
+def _with_basis(config, frozen):
+  """Frozen weights with the directions in which latents are refined, where a mode does that."""
   basis = None
   if setup.refine_iterations(config):
-    basis = jax.device_put(_latent_basis(generator))
-  return Frozen(generator, discriminator, perceptual, jax.device_put(mean), prior, basis)
-
-
-def _latent_basis(generator):
-  """The principal directions of w, of as many samples as its mean is of."""
-
-  def draw(generator, key):
-    z = jax.random.normal(key, (_MEAN_LATENT_SAMPLES, stylegan2.latent_size(generator)))
-    return stylegan2.mapping(generator, z)
-
-  return refinement.principal_directions(jax.jit(draw)(generator, jax.random.key(1)))
+    basis = jax.device_put(latent_space.basis(frozen.generator, _MEAN_LATENT_SAMPLES))
+  return frozen._replace(latent_basis=basis, latent_directions=None)
 
 
 def _gan(path) -> dict:

@@ -11,18 +11,17 @@ from gan2shape_jax import artefacts, data, evaluation, hosts, processor, sources
 from gan2shape_jax.artefacts.events import Events
 from gan2shape_jax.assembly import assemble
 from gan2shape_jax.checkpoints import Checkpoints
-from gan2shape_jax.fitting import Fitter, Job
+from gan2shape_jax.fitting import Fitter
+from gan2shape_jax.jobs import Job
 from gan2shape_jax.masks import check_category, mask_finder
 from gan2shape_jax.picture_latents import LatentFinder, check_latents
-from gan2shape_jax.picture_results import write_picture
+from gan2shape_jax.picture_results import TIMING, write_picture, write_timing
 from gan2shape_jax.preparation import Preparation, prepare
 from gan2shape_jax.progress import Stopwatch
 from gan2shape_jax.reconstruction import setup
 from gan2shape_jax.reconstruction.parallel import Layout, make_layout
 from gan2shape_jax.traces import Traces
 from gan2shape_jax.workdir import FitError, check_workdir, read_json
-
-_DONE = 'timing.json'  # written last of all: the picture is done
 
 
 def reconstruct_all(
@@ -188,8 +187,7 @@ class _Groups:
           raise fit.error
         with job.clock.part('results'):
           write_picture(config, shared, job, fit)
-        seconds = {name: round(value, 2) for name, value in job.clock.seconds.items()}
-        artefacts.write_json(job.folder / _DONE, seconds)
+        write_timing(job)
         job.checkpoints.remove()
 
 
@@ -214,7 +212,7 @@ def _write_summary(workdir, rows, failed, *, changed):
 
 def _is_done(folder):
   """Whether all results of a picture are there; removes what was only needed to get there."""
-  if not all((folder / name).is_file() for name in (_DONE, 'metrics.json', 'factors.npz')):
+  if not all((folder / name).is_file() for name in (TIMING, 'metrics.json', 'factors.npz')):
     return False
   if (folder / 'checkpoints').exists():  # killed between the last file and their removal
     Checkpoints(folder / 'checkpoints').remove()
@@ -228,12 +226,12 @@ def _is_current(workdir, names):
     return False
   with open(written[0], encoding='utf-8') as table:
     listed = [line.split(',')[0] for line in table][1:]
-  newest = max((workdir / name / _DONE).stat().st_mtime for name in names)
+  newest = max((workdir / name / TIMING).stat().st_mtime for name in names)
   return listed[: len(names)] == names and min(p.stat().st_mtime for p in written) >= newest
 
 
 def _row(name, folder):
-  metrics, seconds = read_json(folder / 'metrics.json'), read_json(folder / _DONE)
+  metrics, seconds = read_json(folder / 'metrics.json'), read_json(folder / TIMING)
   return {'name': name} | metrics | {'seconds': round(sum(seconds.values()), 1)}
 
 

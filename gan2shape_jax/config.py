@@ -1,4 +1,4 @@
-"""Every number of the method once, with its meaning. `configs/*.py` hold differences only."""
+"""Every number of the method once, with its meaning. The presets hold differences only."""
 
 from ml_collections import ConfigDict
 
@@ -7,7 +7,7 @@ def get_default_config() -> ConfigDict:
   """The defaults shared by all experiments.
 
   Returns:
-    A locked-by-caller ConfigDict; `configs/heads.py` shows how an experiment changes it.
+    A locked-by-caller ConfigDict; `presets/heads.py` shows how an experiment changes it.
   """
   config = ConfigDict()
   config.seed = 0  # the one seed of a run

@@ -1,9 +1,8 @@
 """Fits a group of pictures side by side: the driver's loop, checkpoints, progress and curves."""
 
 import contextlib
-import dataclasses
+import copy
 import functools
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -11,60 +10,15 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import data
 from gan2shape_jax.artefacts.events import Events
 from gan2shape_jax.assembly import Assembly
-from gan2shape_jax.checkpoints import Checkpoints
-from gan2shape_jax.progress import Progress, Stopwatch
+from gan2shape_jax.jobs import Fit, Job
+from gan2shape_jax.progress import Progress
 from gan2shape_jax.reconstruction import driver, parallel, programs
 from gan2shape_jax.reconstruction.parallel import Layout
-from gan2shape_jax.reconstruction.state import Factors, FitState, Instance, Projections
+from gan2shape_jax.reconstruction.state import FitState, Projections
 from gan2shape_jax.traces import Traces
 from gan2shape_jax.workdir import FitError, Preempted
-
-
-@dataclasses.dataclass
-class Job:
-  """A picture that is ready to be fitted.
-
-  Attributes:
-    number: of the picture in its collection; with the seed it makes the random key.
-    picture: as it was loaded.
-    folder: for its results.
-    instance: numpy arrays.
-    prior_depth: [size, size] shape to start from, or None for trained networks.
-    metrics: what is known about the picture before the fit.
-    checkpoints: of this picture alone.
-    clock: seconds spent on it.
-  """
-
-  number: int
-  picture: data.Picture
-  folder: pathlib.Path
-  instance: Instance
-  prior_depth: np.ndarray | None
-  metrics: dict
-  checkpoints: Checkpoints
-  clock: Stopwatch
-
-  def kind(self) -> tuple:
-    """What the pictures of a group have in common: shape of the latent, iterations done."""
-    return self.instance.latent.shape, self.checkpoints.latest() or 0
-
-
-@dataclasses.dataclass
-class Fit:
-  """A picture after the last step.
-
-  Attributes:
-    params: the networks' parameters, numpy arrays.
-    factors: what they see in the picture, numpy arrays.
-    error: what went wrong, or None.
-  """
-
-  params: dict
-  factors: Factors
-  error: FitError | None = None
 
 
 class Fitter:
@@ -75,9 +29,10 @@ class Fitter:
     config: ConfigDict,
     shared: Assembly,
     layout: Layout,
-    events: Events,
+    events: Events | None,
     stop: Callable[[], bool],
     traces: Traces,
+    make_progress: Callable = Progress,
   ):
     """Compiles nothing yet.
 
@@ -85,10 +40,12 @@ class Fitter:
       config: a whole configuration.
       shared: frozen weights, networks and starting parameters.
       layout: of the pictures on devices.
-      events: takes the curves.
+      events: takes the curves; None for none.
       stop: asked after every iteration whether to save and stop.
       traces: takes profiles of the steps.
+      make_progress: (total, label=...) -> a `Progress`, or what stands for one.
     """
+    self._make_progress = make_progress
     self._traces = traces
     self._config, self._plan, self.layout = config, shared.plan, layout
     self._events, self._stop = events, stop
@@ -97,6 +54,19 @@ class Fitter:
     self._frozen = layout.shared(shared.frozen)
     self._params = jax.tree.map(np.asarray, shared.params)
     self._compiled = set()  # kinds of iterations whose programs have run
+
+  def renewed(self, config: ConfigDict, shared: Assembly, make_progress: Callable) -> 'Fitter':
+    """A fitter that has the programs and frozen weights of this one, compiled ones too.
+
+    Args:
+      config: as this one's but for the seed.
+      shared: as this one's but for the starting parameters.
+      make_progress: as of the constructor.
+    """
+    other = copy.copy(self)
+    other._config, other._make_progress = config, make_progress
+    other._params = jax.tree.map(np.asarray, shared.params)
+    return other
 
   def fit(self, jobs: Sequence[Job]) -> list[Fit]:
     """Runs the method on a group from its pictures' newest checkpoints to the end.
@@ -112,7 +82,7 @@ class Fitter:
       CheckpointError: a checkpoint cannot be read or written.
       Preempted: `stop` said so; all is saved.
     """
-    progress = Progress(self._plan.total(), label=_label(jobs))
+    progress = self._make_progress(self._plan.total(), label=_label(jobs))
     # Places that are left over work on the last picture again; nobody looks at them.
     padded = [*jobs, *[jobs[-1]] * (self.layout.pictures - len(jobs))]
     instances = self.layout.stacked([job.instance for job in padded])
@@ -173,7 +143,7 @@ class Fitter:
       if compiles or event.boundary:
         self._compiled.add(kind)
         progress.restart(done)
-      if saves:
+      if saves and jobs[0].checkpoints is not None:
         with _shared_clock(jobs, 'checkpoints'):
           # Projections are only needed to go on within step 3.
           projections = None
@@ -199,7 +169,7 @@ class Fitter:
 
   def _resume(self, jobs, instances, prior_depth):
     """State, position, projections and seconds of the newest checkpoints, or of the beginning."""
-    newest = jobs[0].checkpoints.latest()
+    newest = jobs[0].newest()
     if newest is None:
       params = self.layout.stacked([self._params] * len(jobs))
       if self._programs.begin is not None:
@@ -253,7 +223,8 @@ class Fitter:
         continue
       prefix = f'{job.picture.name}/{driver.STEP_NAMES[step]}'.replace(' ', '_')
       values = {f'{prefix}/{name}': float(values[k]) for name, values in terms.items()}
-      self._events.write(values, done, time.time())
+      if self._events is not None:
+        self._events.write(values, done, time.time())
     good = [k for k in range(len(jobs)) if k not in errors]
     if good:
       progress.update(done, where, float(np.mean(terms['total'][good])))

@@ -97,22 +97,53 @@ class LatentFinder:
     if reason:
       progress.note(f'{path.name} was found for {reason}: inverting again')
     if kept is None or reason:
-      earlier, kept = kept, self._invert(picture, progress)
-      kept['record'] = np.array(json.dumps(record))
-      artefacts.write_arrays(path, kept)
+      found = self._invert(picture, progress)
+      changed = kept is not None and not np.array_equal(kept['latent'], found.latent)
+      found = found._replace(changed=changed)
+      self._write_arrays(path, found, record)
       (folder / _SHEET).unlink(missing_ok=True)
-      changed = earlier is not None and not np.array_equal(earlier['latent'], kept['latent'])
+    else:
+      found = Found(kept['latent'], {name: float(kept[of]) for name, of in _METRICS.items()})
     if not (folder / _SHEET).exists():
-      image = self.image_of(kept['latent'])
-      pictures.write_png(folder / _SHEET, sheets.inversion_sheet(picture.image, image))
-    metrics = {name: float(kept[of]) for name, of in _METRICS.items()}
-    if metrics['gan_distance'] > 1:
-      progress.note(
-        f'warning: {picture.path} is unlike what this GAN makes (gan_distance '
-        f'{metrics["gan_distance"]:.2f}; 99% of its own images are below 1): expect a poor shape. '
-        f'Is it upright, cropped and of the same kind? See {folder / _SHEET}'
-      )
-    return Found(kept['latent'], metrics, changed)
+      self._write_sheet(folder, picture, found)
+    _warn(picture, found, progress, f' See {folder / _SHEET}')
+    return found
+
+  def invert(self, picture: data.Picture, progress: Progress) -> Found:
+    """Finds the picture's latent anew and writes nothing.
+
+    Args:
+      picture: the picture; a latent that it comes with is not looked at.
+      progress: shows how far the inversion is, and the warnings.
+
+    Returns:
+      A `Found`.
+
+    Raises:
+      FitError: the inversion left the finite numbers.
+      Preempted: the caller asked to stop.
+    """
+    found = self._invert(picture, progress)
+    _warn(picture, found, progress)
+    return found
+
+  def write(self, picture: data.Picture, found: Found, folder: pathlib.Path) -> None:
+    """Writes what `find` writes, for a latent that was found by `invert`.
+
+    Raises:
+      ArtefactError: the folder cannot be written.
+    """
+    self._write_arrays(folder / _FILE, found, self._record(picture))
+    self._write_sheet(folder, picture, found)
+
+  def _write_arrays(self, path, found, record):
+    arrays = {'latent': found.latent}
+    arrays |= {of: np.float32(found.metrics[name]) for name, of in _METRICS.items()}
+    artefacts.write_arrays(path, arrays | {'record': np.array(json.dumps(record))})
+
+  def _write_sheet(self, folder, picture, found):
+    image = self.image_of(found.latent)
+    pictures.write_png(folder / _SHEET, sheets.inversion_sheet(picture.image, image))
 
   def image_of(self, latent) -> np.ndarray:
     """The GAN's image of a latent, [size, size, 3] in [-1, 1]."""
@@ -148,7 +179,7 @@ class LatentFinder:
     def show(done, total, mean_l1):
       if self._stop():
         raise Preempted(f'{picture.name}: stopped during inversion, which begins again next time')
-      progress.show(f'inversion {done}/{total} | image error {mean_l1:.4f}')
+      progress.part(done, total, 'inversion', mean_l1)
 
     if not self._compiled:
       progress.note('compiling inversion')
@@ -172,11 +203,18 @@ class LatentFinder:
       )
     except FloatingPointError as error:
       raise FitError(f'{picture.path}: inversion: {error}') from error
-    return {
-      'latent': np.asarray(found.latents[0]),
-      'image_l1': np.float32(found.image_l1[0]),
-      'gan_distance': np.float32(distance),
-    }
+    metrics = {'inversion_l1': float(found.image_l1[0]), 'gan_distance': float(distance)}
+    return Found(np.asarray(found.latents[0]), metrics)
+
+
+def _warn(picture, found, progress, more=''):
+  distance = found.metrics['gan_distance']
+  if distance > 1:
+    progress.warn(
+      f'{picture.path} is unlike what this GAN makes (gan_distance {distance:.2f}; 99% of its own '
+      f'images are below 1): expect a poor shape. Is it upright, cropped and of the same kind?'
+      f'{more}'
+    )
 
 
 def check_latents(shapes: dict[pathlib.Path, tuple | None], generator) -> None:

@@ -1,17 +1,21 @@
 """From a picture's fit to its files: factors, metrics, videos, sheets, mesh."""
 
+import dataclasses
 import time
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, evaluation, masks, object_masks
+from gan2shape_jax import artefacts, data, evaluation, masks, object_masks
 from gan2shape_jax.assembly import Assembly
-from gan2shape_jax.fitting import Fit, Job
 from gan2shape_jax.gan_views import gan_frames
+from gan2shape_jax.jobs import Fit, Job
 from gan2shape_jax.progress import Progress
 from gan2shape_jax.workdir import FitError
+
+TIMING = 'timing.json'
+"""The file of a picture that is written last of all: the picture is done."""
 
 _LARGEST_TEXTURE = 2048  # pixels, where results.texture_size says nothing
 
@@ -30,6 +34,56 @@ def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> N
     DataError: the picture cannot be read any more.
     ArtefactError: the system refused.
   """
+  if config.mode == 'predict':
+    params, instance = jax.device_put((fit.params, job.instance))
+    took = {'milliseconds': _milliseconds(shared, params, instance)}
+    job = dataclasses.replace(job, metrics=took)
+  shown = config.results.sheets or config.results.videos or config.results.mesh
+  photo = picture_photo(config, job.picture) if shown else None
+  progress = Progress(1, label=job.picture.name)
+  result = picture_result(config, shared, job, fit, progress, photo=photo)
+  write_picture_result(config, shared, job, fit, result)
+
+
+def picture_photo(config: ConfigDict, picture: data.Picture) -> np.ndarray | None:
+  """The pixels that a surface carries: the picture at its own resolution.
+
+  Args:
+    config: `results.texture` and `results.texture_size`.
+    picture: the picture.
+
+  Returns:
+    [n, n, 3], uint8 or in [-1, 1]; None where the texture is the fitted albedo.
+
+  Raises:
+    DataError: the picture cannot be read any more.
+  """
+  if config.results.texture != 'photo':
+    return None
+  if picture.photo is None:
+    return picture.image
+  return picture.photo(config.results.texture_size or _LARGEST_TEXTURE)
+
+
+def picture_result(
+  config: ConfigDict, shared: Assembly, job: Job, fit: Fit, progress: Progress, *, photo=None
+) -> artefacts.Result:
+  """What is known of a picture after its fit, without the frames that only files have.
+
+  Args:
+    config: a whole configuration.
+    shared: the run's assembly.
+    job: the picture.
+    fit: what came of it.
+    progress: is told where the mask of the results is from.
+    photo: from `picture_photo`, or None.
+
+  Returns:
+    A `Result` with metrics.
+
+  Raises:
+    FitError: the factors are no numbers.
+  """
   picture, factors, settings = job.picture, fit.factors, shared.settings
   bad = [name for name, leaf in factors._asdict().items() if not np.isfinite(leaf).all()]
   if bad:
@@ -37,13 +91,6 @@ def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> N
       f'{picture.path}: after the last step {", ".join(bad)} is not finite, expected numbers '
       '(a smaller optimizer.learning_rate may help)'
     )
-  predicts = config.mode == 'predict'
-  params, instance = jax.device_put((fit.params, job.instance))
-  photo = None
-  shown = config.results.sheets or config.results.videos or config.results.mesh
-  if shown and config.results.texture == 'photo':
-    largest = config.results.texture_size or _LARGEST_TEXTURE
-    photo = picture.image if picture.photo is None else picture.photo(largest)
   result = artefacts.result_from_factors(
     picture.name,
     picture.image,
@@ -51,28 +98,46 @@ def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> N
     settings.camera,
     near=settings.min_depth - settings.depth_margin,
     far=settings.max_depth + settings.depth_margin,
-    mask=_mask(config, settings, job, factors),
-    latent=None if predicts else np.asarray(instance.latent),
+    mask=_mask(config, settings, job, factors, progress),
+    # A prediction looks at nothing but the picture.
+    latent=None if config.mode == 'predict' else np.asarray(job.instance.latent),
     photo=photo,
   )
-  max_yaw = artefacts.supported_yaw(result.factors, settings.camera, config.results.max_yaw)
-  known = job.metrics
-  if predicts:
-    known = {'milliseconds': _milliseconds(shared, params, instance)}
-  elif config.results.videos:
-    frames = gan_frames(shared, params, instance, result.factors, max_yaw, config.results.max_pitch)
-    result = result._replace(**frames)
-  metrics = {'image_l1': _masked_error(result)} | known
+  metrics = {'image_l1': _masked_error(result)} | job.metrics
   if picture.depth is not None:
     metrics |= evaluation.evaluate(
       result.view_depth, result.valid, picture.depth, picture.region, settings.camera
     )
+  return result._replace(metrics=metrics)
+
+
+def write_picture_result(
+  config: ConfigDict, shared: Assembly, job: Job, fit: Fit, result: artefacts.Result
+) -> None:
+  """Writes a picture's result into the job's folder, with the frames that the GAN makes of it.
+
+  Args:
+    config: a whole configuration; `results` says what is written.
+    shared: the run's assembly.
+    job: the picture.
+    fit: what came of it.
+    result: from `picture_result`.
+
+  Raises:
+    ArtefactError: the system refused.
+  """
+  settings, max_pitch = shared.settings, config.results.max_pitch
+  max_yaw = artefacts.supported_yaw(result.factors, settings.camera, config.results.max_yaw)
+  if config.results.videos and config.mode != 'predict':
+    params, instance = jax.device_put((fit.params, job.instance))
+    frames = gan_frames(shared, params, instance, result.factors, max_yaw, max_pitch)
+    result = result._replace(**frames)
   artefacts.write_results(
     job.folder,
-    result._replace(metrics=metrics),
+    result,
     camera=settings.camera,
     max_yaw=max_yaw,
-    max_pitch=config.results.max_pitch,
+    max_pitch=max_pitch,
     alpha=settings.rand_light[6],
     make_sheets=config.results.sheets,
     make_videos=config.results.videos,
@@ -80,7 +145,13 @@ def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> N
   )
 
 
-def _mask(config, settings, job, factors):
+def write_timing(job: Job) -> None:
+  """Writes the seconds that a picture took, part by part; raises `ArtefactError`."""
+  seconds = {name: round(value, 2) for name, value in job.clock.seconds.items()}
+  artefacts.write_json(job.folder / TIMING, seconds)
+
+
+def _mask(config, settings, job, factors, progress):
   """The picture's mask [size, size, 1]: that of the fit, unless it was a guess."""
   mask, picture = np.asarray(job.instance.mask), job.picture
   if not masks.is_guessed(config, picture):
@@ -93,7 +164,7 @@ def _mask(config, settings, job, factors):
     near=settings.min_depth - settings.depth_margin,
     far=settings.max_depth + settings.depth_margin,
   )
-  Progress(1, label=picture.name).note(f'mask of the results: {origin}')
+  progress.note(f'mask of the results: {origin}')
   return found
 
 

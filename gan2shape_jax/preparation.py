@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax.assembly import Assembly
 from gan2shape_jax.checkpoints import Checkpoints
-from gan2shape_jax.fitting import Job
+from gan2shape_jax.data import Picture
+from gan2shape_jax.jobs import Job
 from gan2shape_jax.masks import FindMask
 from gan2shape_jax.picture_latents import Found, LatentFinder
 from gan2shape_jax.progress import Progress, Stopwatch
@@ -62,7 +63,41 @@ def prepare(preparation: Preparation, number: int) -> Job:
     else:
       found = preparation.finder.find(picture, folder, progress)
   with clock.part('mask'):
-    mask, origin = preparation.find_mask(picture)
+    instance, prior_depth = make_instance(
+      config, shared, picture, found, preparation.find_mask, progress
+    )
+  if found.changed:  # what an earlier run saved began from another latent
+    Checkpoints(folder / 'checkpoints').remove()
+  checkpoints = Checkpoints(folder / 'checkpoints', keep=config.checkpoint.keep)
+  return Job(number, picture, folder, instance, prior_depth, found.metrics, checkpoints, clock)
+
+
+def make_instance(
+  config: ConfigDict,
+  shared: Assembly,
+  picture: Picture,
+  found: Found,
+  find_mask: FindMask,
+  progress: Progress,
+) -> tuple[Instance, np.ndarray | None]:
+  """A picture as the fit takes it, and the shape to start from.
+
+  Args:
+    config: a whole configuration.
+    shared: weights and plan.
+    picture: the picture.
+    found: its latent.
+    find_mask: of masks.
+    progress: is told where a mask is from that was not given.
+
+  Returns:
+    An `Instance` of numpy arrays; the starting shape [size, size], or None for trained networks.
+
+  Raises:
+    DataError: no object is seen in the picture.
+    FitError: the mask is none that a shape can be made in.
+  """
+  mask, origin = find_mask(picture)
   if picture.mask is None:
     progress.note(f'mask of the fit: {origin}')
   prior_depth = None
@@ -72,8 +107,5 @@ def prepare(preparation: Preparation, number: int) -> Job:
       prior_depth = np.asarray(setup.prior_depth(config, mask))
     except ValueError as error:
       raise FitError(f'{picture.path}: {error}') from error
-  if found.changed:  # what an earlier run saved began from another latent
-    Checkpoints(folder / 'checkpoints').remove()
-  checkpoints = Checkpoints(folder / 'checkpoints', keep=config.checkpoint.keep)
   instance = Instance(*(np.asarray(x) for x in (picture.image, mask, found.latent)))
-  return Job(number, picture, folder, instance, prior_depth, found.metrics, checkpoints, clock)
+  return instance, prior_depth

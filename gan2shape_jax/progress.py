@@ -1,8 +1,10 @@
-"""Progress of long work: a bar at a terminal, at most a line a second elsewhere."""
+"""Progress of long work: a bar at a terminal, lines elsewhere, or calls of a function."""
 
 import contextlib
+import logging
 import sys
 import time
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -52,10 +54,18 @@ class Progress:
     else:
       print(f'{self.label} {text}', file=sys.stderr, flush=True)
 
+  def warn(self, text: str):
+    """Shows a warning at once."""
+    self.note(f'warning: {text}')
+
   def show(self, text: str):
     """Shows a line if one is due."""
     if self.due():
       self.note(text)
+
+  def part(self, done: int, total: int, where: str, error: float):
+    """Shows how far a part is that `total` does not count, and its error, if a line is due."""
+    self.show(f'{where} {done}/{total} | image error {error:.4f}')
 
   def update(self, done: int, where: str, loss: float):
     """Shows how far the work is, if a line is due."""
@@ -85,6 +95,60 @@ class Progress:
     if self._bar is not None:
       self._bar.close()
       self._bar = None
+
+
+class CalledProgress:
+  """Stands for `Progress` where nothing is printed: calls a function, and Python's logging.
+
+  Example:
+    >>> progress = CalledProgress(10, label='000', call=lambda *seen: print(seen))
+    >>> progress.update(3, 'stage 1/2 step 1', 0.25)
+    (3, 10, 'stage 1/2 step 1', 0.25)
+  """
+
+  def __init__(
+    self,
+    total: int,
+    *,
+    label: str = '',
+    call: Callable[[int, int, str, float], None] | None = None,
+  ):
+    """Starts counting.
+
+    Args:
+      total: iterations of the whole work.
+      label: what is worked on.
+      call: called after every iteration with (done, total, step, loss), or None.
+    """
+    self.total, self.label, self._call = total, label, call
+    self._log = logging.getLogger('gan2shape_jax')
+
+  def restart(self, done: int):
+    """Nothing: the caller may measure speed."""
+
+  def due(self) -> bool:
+    """Whether there is a function to call; without one no loss is fetched from the device."""
+    return self._call is not None
+
+  def note(self, text: str):
+    """Logs a line of level INFO."""
+    self._log.info('%s %s', self.label, text)
+
+  def warn(self, text: str):
+    """Logs a warning."""
+    self._log.warning('%s %s', self.label, text)
+
+  def update(self, done: int, where: str, loss: float):
+    """Calls the function with how far the work is."""
+    self.part(done, self.total, where, loss)
+
+  def part(self, done: int, total: int, where: str, error: float):
+    """Calls the function with how far a part is that `total` does not count."""
+    if self._call is not None:
+      self._call(done, total, where, error)
+
+  def close(self):
+    """Nothing is open."""
 
 
 class Stopwatch:

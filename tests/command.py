@@ -32,6 +32,13 @@ TINY = (
 )
 
 
+def settings() -> dict[str, str | int]:
+  """The settings of `TINY` but for the pictures, by their dotted names."""
+  pairs = (flag.removeprefix('--config.').split('=') for flag in TINY)
+  of_model = {name: value for name, value in pairs if not name.startswith('data.')}
+  return {name: int(value) if value.isdigit() else value for name, value in of_model.items()}
+
+
 def arguments(*given) -> list[str]:
   """The process's argument list."""
   return [sys.executable, str(ROOT / 'experiments' / 'run.py'), *map(str, given)]

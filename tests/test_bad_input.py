@@ -47,6 +47,7 @@ def files_in(folder):
       f'--config={command.ROOT}/configs/heads.py:nonsense',
       ('nonsense', 'expected networks or pub'),
     ),
+    ('--config=heads:nonsense', ("unknown variant 'nonsense' of the preset heads",)),
     ('--config=configs/nowhere.py', ('configs/nowhere.py', 'No such file')),
     ('--config.seed=many', ('--config.seed=many', 'int')),
     ('--nonsense=1', ('nonsense',)),

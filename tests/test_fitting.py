@@ -11,6 +11,7 @@ from gan2shape_jax import data, fitting
 from gan2shape_jax.assembly import Assembly
 from gan2shape_jax.checkpoints import Checkpoints
 from gan2shape_jax.config import get_default_config
+from gan2shape_jax.jobs import Job
 from gan2shape_jax.progress import Stopwatch
 from gan2shape_jax.reconstruction import parallel, programs
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan
@@ -34,7 +35,7 @@ def jobs(folder, numbers, *, bad=()):
     shown = data.Picture(name, picture.image, picture.mask, None, None, None, f'{name}.png')
     place = folder / name
     found.append(
-      fitting.Job(
+      Job(
         number, shown, place, picture, np.full((SIZE, SIZE), 0.96, np.float32), {},
         Checkpoints(place / 'checkpoints'), Stopwatch(),
       )

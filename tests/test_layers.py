@@ -1,4 +1,4 @@
-"""What import-linter cannot say: nothing but experiments/ reads flags, configs/ stand alone."""
+"""What import-linter cannot say: who reads flags, and that configurations stand alone."""
 
 import ast
 import pathlib
@@ -8,6 +8,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 LIBRARY = sorted((ROOT / 'gan2shape_jax').rglob('*.py'))
 RENDERER = sorted((ROOT / 'gan2shape_jax' / 'renderer').glob('*.py'))
+COMMANDS = ROOT / 'gan2shape_jax' / 'cli'
+PRESETS = sorted((ROOT / 'gan2shape_jax' / 'presets').glob('[a-z]*.py'))
 CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
 
 
@@ -30,17 +32,18 @@ def outside(names, *allowed):
 def test_there_are_files_to_look_at():
   assert len(LIBRARY) > 40
   assert len(RENDERER) > 3
-  assert CONFIGS
+  assert [path.name for path in CONFIGS] == [path.name for path in PRESETS]
+  assert list(COMMANDS.glob('*.py'))
 
 
 @pytest.mark.parametrize('path', LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_library_reads_no_flags(path):
+def test_the_library_reads_no_flags_but_in_its_commands(path):
   flags = {
     name
     for name in imported(path)
     if name.startswith(('absl.flags', 'absl.app', 'argparse', 'ml_collections.config_flags'))
   }
-  assert not flags
+  assert not flags or path.parent == COMMANDS
 
 
 @pytest.mark.parametrize('path', RENDERER, ids=lambda path: path.name)
@@ -49,11 +52,16 @@ def test_the_renderer_needs_only_jax_and_numpy(path):
   assert not outside(imported(path), 'jax', 'numpy', 'gan2shape_jax.renderer', *standard)
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.name)
-def test_configurations_import_only_the_defaults(path):
+@pytest.mark.parametrize('path', PRESETS, ids=lambda path: path.name)
+def test_presets_import_only_the_defaults(path):
   standard = ('collections', 'math', 'typing')
-  allowed = ('gan2shape_jax.config', 'configs', 'ml_collections', *standard)
+  allowed = ('gan2shape_jax.config', 'gan2shape_jax.presets', 'ml_collections', *standard)
   assert not outside(imported(path), *allowed)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.name)
+def test_configuration_files_are_the_presets(path):
+  assert imported(path) == {f'gan2shape_jax.presets.{path.stem}.get_config'}
 
 
 def test_torch_is_not_needed_anywhere():

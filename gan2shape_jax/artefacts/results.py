@@ -195,7 +195,7 @@ def write_results(
   if make_videos:
     _write_videos(folder, result, frames, front, path, alpha, fps)
   if make_mesh:
-    write_mesh(folder, mesh_from_surface(shown, camera, size=max(_MESH_SIZE, len(factors.depth))))
+    write_mesh(folder, result_mesh(result, shown, camera))
 
 
 def result_surface(result: Result, camera: Camera) -> TexturedSurface:
@@ -241,6 +241,11 @@ def factor_arrays(result: Result, camera: Camera) -> dict[str, np.ndarray]:
   if result.latent is not None:
     arrays['latent'] = result.latent
   return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+
+
+def result_mesh(result: Result, shown: TexturedSurface, camera: Camera) -> Mesh:
+  """The mesh that is written for a result, of its surface from `result_surface`."""
+  return mesh_from_surface(shown, camera, size=max(_MESH_SIZE, len(result.factors.depth)))
 
 
 def mesh_from_surface(shown: TexturedSurface, camera: Camera, *, size: int = _MESH_SIZE) -> Mesh:

@@ -2,6 +2,7 @@
 
 from gan2shape_jax.data.embedded import check_prior, embedded_path, load_prior, locate
 from gan2shape_jax.data.errors import DataError
+from gan2shape_jax.data.given import given_picture
 from gan2shape_jax.data.images import elliptic_mask, read_depth, read_image, read_mask, read_photo
 from gan2shape_jax.data.latents import read_latents
 from gan2shape_jax.data.mvn_files import read_mvn_files
@@ -16,6 +17,7 @@ __all__ = [
   'check_prior',
   'elliptic_mask',
   'embedded_path',
+  'given_picture',
   'load_pictures',
   'load_prior',
   'load_tfds_pictures',

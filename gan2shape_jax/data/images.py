@@ -32,6 +32,21 @@ _ELLIPSE_SOFTNESS = 0.091
 Cut = Callable[[np.ndarray], np.ndarray]  # [height, width, c] -> [size, size, c], both in [0, 1]
 
 
+class Opened(NamedTuple):
+  """A picture in memory; the functions here take it in a path's place.
+
+  Attributes:
+    content: a PIL image, or float32 [height, width, 1 or 3] in [0, 1].
+    where: what messages call it.
+  """
+
+  content: Image.Image | np.ndarray
+  where: str
+
+  def __str__(self):
+    return self.where
+
+
 class Encoded(NamedTuple):
   """A picture's file that lies in a record; the functions here take it in a path's place.
 
@@ -184,15 +199,18 @@ def elliptic_mask(size: int) -> np.ndarray:
 
 
 def _open(path):
-  """The decoded picture, upright."""
-  source = io.BytesIO(path.content) if isinstance(path, Encoded) else pathlib.Path(path)
+  """The decoded picture, upright; the array of floats of an `Opened` one."""
+  if isinstance(content := getattr(path, 'content', None), np.ndarray):
+    return _large_enough(content, content.shape[1::-1], path)
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore')  # large pictures and odd metadata are no reason to stop
-      with Image.open(source) as file:
-        file.load()
-        picture = ImageOps.exif_transpose(file)
-        picture.load()
+      if isinstance(path, Opened):  # not closed here: it is the caller's
+        picture = _upright(path.content)
+      else:
+        source = io.BytesIO(path.content) if isinstance(path, Encoded) else pathlib.Path(path)
+        with Image.open(source) as file:
+          picture = _upright(file)
   except FileNotFoundError:
     raise DataError(f'{path}: no such file, expected a picture') from None
   except IsADirectoryError:
@@ -206,11 +224,21 @@ def _open(path):
   except Exception as error:  # decoders fail on damaged files in many ways
     reason = ' '.join(str(error).split()) or type(error).__name__
     raise DataError(f'{path}: expected a complete picture ({reason})') from None
-  if min(picture.size) < _SMALLEST:
-    width, height = picture.size
+  return _large_enough(picture, picture.size, path)
+
+
+def _upright(picture):
+  picture.load()
+  picture = ImageOps.exif_transpose(picture)
+  picture.load()
+  return picture
+
+
+def _large_enough(picture, size, path):
+  if min(size) < _SMALLEST:
     raise DataError(
       f'{path}: expected a picture of at least {_SMALLEST}x{_SMALLEST} pixels, '
-      f'this is {width}x{height}'
+      f'this is {size[0]}x{size[1]}'
     )
   return picture
 
@@ -224,11 +252,17 @@ def _cut_out(cut, unit, path):
 
 def _composited(picture, path, *, background, whole=False):
   """The middle square, or all, as float32 [h, w, 1 or 3] in [0, 1] over a grey background."""
+  is_array = isinstance(picture, np.ndarray)
   if not whole:
-    width, height = picture.size
+    width, height = picture.shape[1::-1] if is_array else picture.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
-    picture = picture.crop((left, top, left + side, top + side))
+    if is_array:
+      picture = picture[top : top + side, left : left + side]
+    else:
+      picture = picture.crop((left, top, left + side, top + side))
+  if is_array:
+    return picture
   mode = picture.mode
   if mode.startswith('I'):  # 16 bits, also where PIL holds them in 32
     unit = np.asarray(picture).astype(np.float32)[..., None] / np.float32(65535)
