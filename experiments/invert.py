@@ -35,21 +35,30 @@ def invert_all(
       the setting.
     Preempted: `stop` said so; the latents found are kept.
   """
-  from gan2shape_jax import artefacts, sources
-  from gan2shape_jax.assembly import load_frozen
-  from gan2shape_jax.picture_latents import LatentFinder
-  from gan2shape_jax.progress import Progress
+  from gan2shape_jax import folder_lock, sources
   from gan2shape_jax.reconstruction import setup
-  from gan2shape_jax.workdir import check_workdir
+  from gan2shape_jax.workdir import check_names, check_workdir
 
   workdir = pathlib.Path(workdir)
   setup.check_config(config)
   chosen = config.copy_and_resolve_references()
   chosen.data.latents = 'none'
   pictures = sources.load_pictures(chosen)
+  check_names(pictures.names, config)
   for picture in pictures:  # a damaged file is told before long work, not after
     _ = picture.image
   check_workdir(workdir, config)  # a run there keeps its own latents; none is claimed here
+  with folder_lock.locked(workdir):
+    return _invert(config, workdir, pictures, stop)
+
+
+def _invert(config, workdir, pictures, stop):
+  """Finds the latents of loaded pictures into a folder; returns the rows."""
+  from gan2shape_jax import artefacts
+  from gan2shape_jax.assembly import load_frozen
+  from gan2shape_jax.picture_latents import LatentFinder
+  from gan2shape_jax.progress import Progress
+
   finder = LatentFinder(config, load_frozen(config), stop=stop)
   rows, latents = [], []
   for picture in pictures:

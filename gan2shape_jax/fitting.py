@@ -36,6 +36,7 @@ class Job:
     metrics: what is known about the picture before the fit.
     checkpoints: of this picture alone.
     clock: seconds spent on it.
+    inputs: digests of what it begins from.
   """
 
   number: int
@@ -46,6 +47,7 @@ class Job:
   metrics: dict
   checkpoints: Checkpoints
   clock: Stopwatch
+  inputs: dict = dataclasses.field(default_factory=dict)
 
   def kind(self) -> tuple:
     """What the pictures of a group have in common: shape of the latent, iterations done."""

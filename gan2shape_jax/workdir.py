@@ -3,10 +3,12 @@
 import json
 import pathlib
 import tempfile
+import unicodedata
+from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts
+from gan2shape_jax import artefacts, data
 from gan2shape_jax.artefacts import files
 
 # Settings that may change between runs into one folder.
@@ -21,6 +23,11 @@ _FREE = (
   'parallel.',
   'profile ',
 )
+
+# What a run writes into its folder beside the pictures' folders.
+_OWN = ('config.json', 'failed.json', 'metrics.csv', 'index.html', 'events')
+_OWN_JOINT = ('checkpoints', 'collected', 'inputs.json', 'networks.safetensors', 'pictures.txt')
+_TEMPORARY = ('.partial-', '.metrics.csv.', '.lock-')
 
 
 class FitError(RuntimeError):
@@ -75,6 +82,34 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> str:
         'another --workdir, or the settings of that run'
       )
   return text
+
+
+def check_names(names: Sequence[str], config: ConfigDict) -> None:
+  """Refuses pictures for whose results no folder can be made, before any work.
+
+  Args:
+    names: of the pictures of a run.
+    config: its configuration.
+
+  Raises:
+    DataError: one line that names the first such picture.
+  """
+  own = [*_OWN, *(_OWN_JOINT if config.mode == 'joint' else ())]
+  if config.profile:
+    own.append('profile')
+  seen = {}
+  for name in names:
+    shown = name.encode('utf-8', 'backslashreplace').decode()
+    told = f'{config.data.images}: expected another name than {shown!r} for a picture'
+    if name in ('', '.', '..') or '/' in name or '\0' in name:
+      raise data.DataError(f'{told}, no folder of the results can have it')
+    if shown != name:
+      raise data.DataError(f'{told}, it is not UTF-8')
+    if name in own or name.startswith(_TEMPORARY):
+      raise data.DataError(f'{told}, the run itself writes {name} into its folder')
+    same = seen.setdefault(unicodedata.normalize('NFC', name), name)
+    if same is not name and same != name:
+      raise data.DataError(f'{told}, another has the same in other code points')
 
 
 def _differences(old, new, prefix=''):

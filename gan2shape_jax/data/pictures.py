@@ -101,6 +101,19 @@ class Pictures(Sequence):
     """What a picture is read from: name, image, mask, depth, region (paths) and latent."""
     return dict(self._entries[index])
 
+  def inputs(self, index: int) -> dict:
+    """What a fit of a picture begins from: paths, arrays or None by kind."""
+    entry = self._entries[index]
+    points = None
+    if entry['points'] is not None:
+      points = np.concatenate([np.ravel(np.asarray(part, np.float64)) for part in entry['points']])
+    return {
+      'picture': entry['image'],
+      'landmarks': points,
+      'mask': entry['mask'],
+      'latent': entry['latent'],
+    }
+
 
 def load_pictures(config_data, image_size: int) -> Pictures:
   """Lists the pictures of a run, sorted by name, and checks that what belongs to them is there.

@@ -72,6 +72,14 @@ class TfdsPictures(Sequence):
       photo=functools.partial(self._photo, row, where),
     )
 
+  def inputs(self, index: int) -> dict:
+    """What a fit of a picture begins from: bytes and arrays by kind."""
+    row = self._rows[index]
+    record = self._records.read(row, f'{self._where}[{row}]')
+    kinds = {'picture': 'image', 'mask': 'mask', 'latent': 'w'}
+    used = {kind: self._used[of] for kind, of in kinds.items() if of in self._used}
+    return {kind: record[feature] for kind, feature in used.items()}
+
   def _photo(self, row, where, largest):
     feature = self._used['image']
     content = self._records.read(row, where)[feature]
