@@ -11,6 +11,9 @@ images, the second half is compared with the first: what perfect images would re
 gan.json. Figures by these features compare with each other only, not with published ones.
 """
 
+if __name__ == '__main__':
+  import interruption  # noqa: F401, before the imports that take long
+
 import pathlib
 from collections.abc import Callable
 

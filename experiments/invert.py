@@ -9,6 +9,9 @@ there. Latents that the pictures come with are not looked at. The same command c
 interrupted search and finds anew what another picture, GAN or setting was found for.
 """
 
+if __name__ == '__main__':
+  import interruption  # noqa: F401, before the imports that take long
+
 import pathlib
 from collections.abc import Callable
 

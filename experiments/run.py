@@ -13,6 +13,9 @@ explained in gan2shape_jax/config.py. The same command continues an interrupted 
 a run within seconds, saved. Started alike on many hosts, each fits its share (docs/devices.md).
 """
 
+if __name__ == '__main__':
+  import interruption  # noqa: F401, before the imports that take long
+
 import pathlib
 from collections.abc import Callable
 

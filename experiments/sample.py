@@ -9,6 +9,9 @@ samples.png, all of them on one sheet. experiments/run.py --config.data.source=s
 --config.data.num=16 starts on the same images without a folder.
 """
 
+if __name__ == '__main__':
+  import interruption  # noqa: F401, before the imports that take long
+
 import pathlib
 import re
 from collections.abc import Callable, Sequence
