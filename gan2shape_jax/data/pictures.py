@@ -10,6 +10,7 @@ each of them, 'none' leaves one out.
 import functools
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from gan2shape_jax.data.alignment import align, aligned_size, alignment_targets,
 from gan2shape_jax.data.embedded import locate
 from gan2shape_jax.data.errors import DataError
 from gan2shape_jax.data.images import picture_shape, read_depth, read_image, read_mask, read_photo
-from gan2shape_jax.data.latents import latent_files, latent_names, read_latent, read_latents
+from gan2shape_jax.data.latents import latent_files, read_latent, read_named
 from gan2shape_jax.data.listing import in_folder, is_list, listed, neighbours, refuse_duplicates
 
 _NONE = 'none'
@@ -152,7 +153,9 @@ def load_pictures(config_data, image_size: int) -> Pictures:
   partners = {}
   for kind, setting in (('mask', 'masks'), ('depth', 'depths'), ('region', 'regions')):
     partners[kind] = _partners(_setting(config_data, setting, defaults), names, kind)
-  latents = _latents(_setting(config_data, 'latents', defaults), files, folder_files, names)
+  place = _setting(config_data, 'latents', defaults)
+  # A data set's own archive is in order by definition.
+  latents = _latents(place, files, folder_files, names, said=bool(config_data.latents))
   points = _points(config_data, names, partners)
   entries = [
     {
@@ -232,24 +235,30 @@ def _partners(place, names, kind):
   return found
 
 
-def _latents(place, files, folder_files, names):
-  """Name -> latent (an array, or the file with it)."""
+def _latents(place, files, folder_files, names, *, said):
+  """Name -> latent (an array, or the file with it); that they go by order may be said."""
   if place is None:
     return {}
   if place.is_dir():
     return latent_files(place, names)
-  latents, listed_names = read_latents(place), latent_names(place)
-  if listed_names is not None:
-    for name in names:
-      if name not in listed_names:
-        raise DataError(f"{place}: expected a latent of {name}, its 'names' lack it")
-    return dict(zip(listed_names, latents, strict=True))
+  latents = read_named(place)
+  if latents.names is not None:
+    found = {name: latents.of(name, place) for name in names}
+    for name, latent in found.items():
+      if latent is None:
+        raise DataError(f'{place}: {latents.lacking.format(name=name)}')
+    return found
+  # A single picture's comes last: [n, w_dim] of a whole folder may look like [layers, w_dim].
   for order in (folder_files, files):
-    if len(order) == len(latents):
-      return {file.stem: latent for file, latent in zip(order, latents, strict=True)}
+    if len(order) > 1 and (found := latents.in_order(len(order))):
+      if said:
+        print(f'{place}: no names in it, its latents go to the pictures in order', file=sys.stderr)
+      return {file.stem: latent for file, latent in zip(order, found, strict=True)}
+  if len(names) == 1 and (found := latents.in_order(1)):
+    return {names[0]: found[0]}
   raise DataError(
     f"{place}: expected 'w' with a latent for each of {len(folder_files)} pictures, "
-    f'it has {len(latents)}'
+    f'it has {len(latents.arrays)}'
   )
 
 

@@ -18,6 +18,7 @@ from gan2shape_jax.renderer import Camera
 
 NETWORKS = Networks._fields
 
+_SEEDS = -(2**31), 2**32 - 1
 _SMALLEST_IMAGE = 64  # the networks halve so often
 _CHOICES = {
   'data.on_error': ('stop', 'skip'),
@@ -88,6 +89,7 @@ def check_config(config: ConfigDict):
     config.mode != 'predict' or config.networks.pretrained,
     'trained networks, as mode=predict fits none',
   )
+  check_seed(config)
   size = config.image_size
   power = size > 0 and size & (size - 1) == 0
   expect('image_size', power and size >= _SMALLEST_IMAGE, 'a power of two of at least 64')
@@ -105,6 +107,17 @@ def check_config(config: ConfigDict):
   expect('camera.min_depth', 0 < depths[0] < depths[1], 'a depth between 0 and camera.max_depth')
   width, base = network_widths(config)
   expect('networks.width', width % base == 0, f'a multiple of networks.group_norm_base, {base}')
+
+
+def check_seed(config: ConfigDict):
+  """Refuses seeds of which random keys would keep the last 32 bits only.
+
+  Raises:
+    SettingsError: one line.
+  """
+  # A negative one is the same as itself plus 2**32.
+  if not _SEEDS[0] <= config.seed <= _SEEDS[1]:
+    raise SettingsError(f'seed={config.seed}: expected a number from {_SEEDS[0]} to {_SEEDS[1]}')
 
 
 def chosen_devices(setting: str, count: int) -> list:

@@ -2,7 +2,9 @@
 
 import os
 import pathlib
+import stat
 import tempfile
+import zipfile
 from collections.abc import Mapping
 
 import ml_dtypes
@@ -12,6 +14,7 @@ from safetensors.numpy import save as safetensors_save
 
 _SEPARATOR = '/'
 _MOST_NAMES = 8
+_SMALL, _MOST_SWOLLEN = 1 << 26, 100  # of archives: bytes, and parts of the file's size
 _DTYPES = {
   'F64': np.float64,
   'F32': np.float32,
@@ -123,8 +126,37 @@ def cast_floating(array: np.ndarray, dtype) -> np.ndarray:
   return array.astype(dtype) if dtype is not None and floating else array
 
 
+def irregular(path: str | os.PathLike) -> str:
+  """What a path is that would be read without end or for ever waited for; '' for a plain file."""
+  try:
+    mode = os.stat(path).st_mode
+  except (OSError, ValueError):
+    return ''
+  kinds = ((stat.S_ISFIFO, 'a pipe'), (stat.S_ISSOCK, 'a socket'))
+  kinds += ((stat.S_ISCHR, 'a device'), (stat.S_ISBLK, 'a device'))
+  return next((what for is_one, what in kinds if is_one(mode)), '')
+
+
+def swollen(archive: zipfile.ZipFile, size: int) -> str:
+  """Why an archive is not unpacked: what it would take is out of proportion; else ''.
+
+  Args:
+    archive: an open one.
+    size: of its file in bytes.
+  """
+  entries = archive.infolist()
+  total = sum(entry.file_size for entry in entries)
+  if total > _SMALL + _MOST_SWOLLEN * size:
+    return f'it would take {total:,} bytes unpacked, the file has {size:,}'
+  if any(entry.compress_size > size for entry in entries):
+    return 'it is cut off'
+  return ''
+
+
 def read_bytes(path: str | os.PathLike, count: int = -1) -> bytes:
   """A file's content, or its first `count` bytes; WeightsError where it cannot be read."""
+  if what := irregular(path):
+    raise WeightsError(f'cannot read {path}: expected a file, this is {what}')
   try:
     with open(path, 'rb') as file:
       return file.read(count)
