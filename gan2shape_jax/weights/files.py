@@ -14,6 +14,7 @@ from safetensors.numpy import save as safetensors_save
 
 _SEPARATOR = '/'
 _MOST_NAMES = 8
+_DEEPEST = 32  # parts of a name
 _SMALL, _MOST_SWOLLEN = 1 << 26, 100  # of archives: bytes, and parts of the file's size
 _DTYPES = {
   'F64': np.float64,
@@ -47,13 +48,23 @@ def flatten(params: Mapping, prefix: str = '') -> dict[str, np.ndarray]:
 
 
 def unflatten(flat: Mapping[str, np.ndarray]) -> dict:
-  """The inverse of `flatten` (for dicts without empty groups)."""
+  """The inverse of `flatten` (for dicts without empty groups).
+
+  Raises:
+    ValueError: a name has an empty part, too many parts, or is also the beginning of another.
+  """
   params = {}
   for name, value in flat.items():
-    *groups, last = name.split(_SEPARATOR)
+    *groups, last = parts = name.split(_SEPARATOR)
+    if '' in parts or len(parts) > _DEEPEST:
+      raise ValueError(f'{name!r:.60} cannot be the name of an array')
     place = params
     for group in groups:
       place = place.setdefault(group, {})
+      if not isinstance(place, dict):
+        raise ValueError(f'{name!r:.60} begins with the name of another array')
+    if last in place:
+      raise ValueError(f'{name!r:.60} is the beginning of the name of another array')
     place[last] = value
   return params
 
@@ -117,7 +128,10 @@ def load_safetensors(path: str | os.PathLike, *, dtype=np.float32) -> dict:
     raise WeightsError(f'{path}: expected a safetensors file ({error})') from None
   except KeyError as error:
     raise WeightsError(f'{path}: arrays of the type {error} are not supported') from None
-  return unflatten({name: cast_floating(array, dtype) for name, array in flat.items()})
+  try:
+    return unflatten({name: cast_floating(array, dtype) for name, array in flat.items()})
+  except ValueError as error:
+    raise WeightsError(f'{path}: {error}') from None
 
 
 def cast_floating(array: np.ndarray, dtype) -> np.ndarray:
