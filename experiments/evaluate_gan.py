@@ -39,7 +39,7 @@ def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
   if _JUDGE.value:
     judged = config.copy_and_resolve_references()
     judged.gan.weights = _JUDGE.value
-    judge = assembly.load_frozen(judged).discriminator
+    judge = assembly.load_frozen(judged, critic=True).discriminator
   progress = Progress(_NUM.value, label='gan')
   rows = quality.measure_gan(
     config, images.load_images(config), _NUM.value, judge=judge, tell=progress.show

@@ -71,7 +71,7 @@ def _invert(config, workdir, pictures, stop):
     rows.append({'name': picture.name} | found.metrics)
   arrays = {'w': np.stack(latents), 'names': np.array([row['name'] for row in rows])}
   for array, metric in (('image_l1', 'inversion_l1'), ('gan_distance', 'gan_distance')):
-    arrays[array] = np.array([row[metric] for row in rows], np.float32)
+    arrays[array] = np.array([row.get(metric, np.nan) for row in rows], np.float32)
   artefacts.write_arrays(workdir / 'latents.npz', arrays)
   return rows
 

@@ -92,7 +92,7 @@ def write_samples(
     )
   settings = setup.settings_from_config(config)
   drawn = sources.draw_samples(
-    load_frozen(config), settings, config.image_size, seeds, spread=spread
+    load_frozen(config, critic=False), settings, config.image_size, seeds, spread=spread
   )
   images = [pictures.to_uint8(image) for image in drawn.images]
   for name, image in zip(names, images, strict=True):

@@ -155,10 +155,15 @@ def _paths(value) -> list[pathlib.Path]:
   return [pathlib.Path(part).expanduser() for part in parts if part not in ('', '.')]
 
 
-def load_frozen(config: ConfigDict) -> Frozen:
+def load_frozen(config: ConfigDict, *, critic: bool | None = None) -> Frozen:
   """The GAN, the perceptual weights and the prior that a configuration names.
 
   Original files are converted, and kept converted (`weights.converted`).
+
+  Args:
+    config: a whole configuration.
+    critic: whether the GAN's discriminator must be there; None where the configuration's fits
+      compare by it. Where it is there it is loaded anyway.
 
   Raises:
     WeightsError: files are missing or damaged, or the GAN has no discriminator.
@@ -168,19 +173,14 @@ def load_frozen(config: ConfigDict) -> Frozen:
   path = locate(config.gan.weights, 'stylegan2.safetensors')
   gan = converted('stylegan2', [path], functools.partial(_gan, path))
   generator, discriminator = gan['generator'], gan.get('discriminator')
-  if discriminator is None:
-    raise WeightsError(f'{path}: expected a discriminator beside the generator')
-  wanted = config.loss.discriminator_features
-  if not 1 <= wanted <= num_features(discriminator):
+  if critic is None:
+    critic = config.loss.perceptual == 'discriminator' and config.mode != 'predict'
+  if discriminator is not None:
+    _check_discriminator(discriminator, config, path)
+  elif critic:
     raise WeightsError(
-      f'{path}: the discriminator has {num_features(discriminator)} feature maps, '
-      f'loss.discriminator_features asks for {wanted}'
-    )
-  size = discriminator_resolution(discriminator)
-  if wanted == num_features(discriminator) and size != config.image_size:
-    raise WeightsError(
-      f'{path}: the discriminator takes all {wanted} of loss.discriminator_features only from '
-      f'images of {size} pixels, image_size is {config.image_size}: expected fewer features'
+      f'{path}: expected a discriminator beside the generator; without one, '
+      '--config.loss.perceptual=lpips or none'
     )
   perceptual = None
   if config.loss.perceptual == 'lpips':
@@ -202,6 +202,22 @@ def load_frozen(config: ConfigDict) -> Frozen:
   if setup.refine_iterations(config):
     basis = jax.device_put(_latent_basis(generator))
   return Frozen(generator, discriminator, perceptual, jax.device_put(mean), prior, basis)
+
+
+def _check_discriminator(discriminator, config, path):
+  """Refuses more feature maps than a discriminator has."""
+  wanted = config.loss.discriminator_features
+  if not 1 <= wanted <= num_features(discriminator):
+    raise WeightsError(
+      f'{path}: the discriminator has {num_features(discriminator)} feature maps, '
+      f'loss.discriminator_features asks for {wanted}'
+    )
+  size = discriminator_resolution(discriminator)
+  if wanted == num_features(discriminator) and size != config.image_size:
+    raise WeightsError(
+      f'{path}: the discriminator takes all {wanted} of loss.discriminator_features only from '
+      f'images of {size} pixels, image_size is {config.image_size}: expected fewer features'
+    )
 
 
 def _latent_basis(generator):

@@ -40,7 +40,7 @@ class Found(NamedTuple):
     latent: [w_dim] or [layers, w_dim].
     metrics: inversion_l1, the mean absolute difference between the picture and the GAN's image,
       and gan_distance, how unlike the GAN's own images the picture is (1 is their 99th
-      percentile); none where the latent was given.
+      percentile; not without a discriminator); none where the latent was given.
     changed: an earlier latent of this picture was replaced by another one.
   """
 
@@ -106,7 +106,9 @@ class LatentFinder:
       image = self.image_of(kept['latent'])
       pictures.write_png(folder / _SHEET, sheets.inversion_sheet(picture.image, image))
     metrics = {name: float(kept[of]) for name, of in _METRICS.items()}
-    if metrics['gan_distance'] > 1:
+    if np.isnan(metrics['gan_distance']):
+      del metrics['gan_distance']
+    elif metrics['gan_distance'] > 1:
       progress.note(
         f'warning: {picture.path} is unlike what this GAN makes (gan_distance '
         f'{metrics["gan_distance"]:.2f}; 99% of its own images are below 1): expect a poor shape. '
@@ -153,7 +155,9 @@ class LatentFinder:
     if not self._compiled:
       progress.note('compiling inversion')
       self._compiled = True
-    distance = domain.domain_distance(self._domain, self._frozen, picture.image[None])[0]
+    distance = np.nan  # where the GAN has no discriminator to tell it
+    if self._frozen.discriminator is not None:
+      distance = domain.domain_distance(self._domain, self._frozen, picture.image[None])[0]
     try:
       found = inversion.invert(
         picture.image[None],

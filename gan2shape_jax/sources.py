@@ -81,7 +81,7 @@ class Samples(Sequence):
 
   @functools.cached_property
   def _generator(self):
-    return load_frozen(self._config), setup.settings_from_config(self._config)
+    return load_frozen(self._config, critic=False), setup.settings_from_config(self._config)
 
 
 def load_pictures(config: ConfigDict) -> Sequence:
