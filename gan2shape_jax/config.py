@@ -25,6 +25,7 @@ def get_default_config() -> ConfigDict:
   config.data.regions = ''  # folder of masks to which metrics are confined; '' = the depth's own
   config.data.num = 0  # use only so many pictures; 0 = all
   config.data.start = 0  # index of the first picture used; of samples, the first seed
+  config.data.most_pixels = 178_956_970  # of a picture's file; larger ones are refused
   config.data.on_error = 'stop'  # stop at a picture that cannot be reconstructed, or skip it
   config.data.landmarks = ''  # .npz, .csv or .txt with five points of each face; '' = no alignment
   config.data.align_to = 'ffhq'  # ... where they go: ffhq, or x1,y1,...,x5,y5 in parts of 1

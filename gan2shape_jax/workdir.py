@@ -14,6 +14,7 @@ from gan2shape_jax.artefacts import files
 # Settings that may change between runs into one folder.
 _FREE = (
   'checkpoint.',
+  'data.most_pixels ',
   'data.num ',
   'gan_training.cpu_devices ',
   'gan_training.decay_images ',

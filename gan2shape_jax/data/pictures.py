@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gan2shape_jax.data.alignment import align, aligned_size, alignment_targets, read_landmarks
+from gan2shape_jax.data.decoding import MOST_PIXELS
 from gan2shape_jax.data.embedded import locate
 from gan2shape_jax.data.errors import DataError
 from gan2shape_jax.data.images import picture_shape, read_depth, read_image, read_mask, read_photo
@@ -60,8 +61,8 @@ class Pictures(Sequence):
     size: height and width in pixels.
   """
 
-  def __init__(self, entries: list[dict], size: int):
-    self._entries = entries
+  def __init__(self, entries: list[dict], size: int, most_pixels: int = MOST_PIXELS):
+    self._entries, self._most_pixels = entries, most_pixels
     self.size = size
     self.names = [entry['name'] for entry in entries]
 
@@ -70,7 +71,7 @@ class Pictures(Sequence):
 
   def __getitem__(self, index):
     if isinstance(index, slice):
-      return Pictures(self._entries[index], self.size)
+      return Pictures(self._entries[index], self.size, self._most_pixels)
     entry = self._entries[index]
     latent = entry['latent']
     cut = cut_photo = None
@@ -82,20 +83,23 @@ class Pictures(Sequence):
       )
 
       def cut_photo(unit, largest):
-        return align(unit, points, targets, aligned_size(points, targets, largest))
+        n = aligned_size(points, targets, largest)
+        return align(unit, points, targets, n, points_of=shape)
 
     def optional(read, kind, *options):
       return None if entry[kind] is None else read(entry[kind], self.size, *options)
 
     return Picture(
       name=entry['name'],
-      image=read_image(entry['image'], self.size, cut),
+      image=read_image(entry['image'], self.size, cut, most_pixels=self._most_pixels),
       mask=optional(read_mask, 'mask', cut),
       latent=read_latent(latent) if isinstance(latent, pathlib.Path) else latent,
       depth=optional(read_depth, 'depth'),
       region=optional(read_mask, 'region'),
       path=entry['image'],
-      photo=functools.partial(read_photo, entry['image'], cut=cut_photo),
+      photo=functools.partial(
+        read_photo, entry['image'], cut=cut_photo, most_pixels=self._most_pixels
+      ),
     )
 
   def sources(self, index: int) -> dict:
@@ -167,7 +171,7 @@ def load_pictures(config_data, image_size: int) -> Pictures:
     | {kind: of_name.get(file.stem) for kind, of_name in partners.items()}
     for file in chosen
   ]
-  return Pictures(entries, image_size)
+  return Pictures(entries, image_size, int(config_data.get('most_pixels', MOST_PIXELS)))
 
 
 def selected(config_data, count: int, given: str) -> slice:
