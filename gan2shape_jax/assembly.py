@@ -152,7 +152,7 @@ def _paths(value) -> list[pathlib.Path]:
   if isinstance(value, pathlib.Path) and value.is_file():
     return [value]
   parts = [part.strip() for part in str(value).split(',')]
-  return [pathlib.Path(part).expanduser() for part in parts if part not in ('', '.')]
+  return [locate(part) for part in parts if part not in ('', '.')]
 
 
 def load_frozen(config: ConfigDict, *, critic: bool | None = None) -> Frozen:

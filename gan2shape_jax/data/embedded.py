@@ -47,12 +47,15 @@ def locate(value: str | os.PathLike, file: str = '') -> pathlib.Path:
     The path; whether it exists is not looked at.
 
   Raises:
-    DataError: there is no embedded data set of that name.
+    DataError: there is no embedded data set of that name, or no home folder.
   """
   value = os.fspath(value)
   if value.startswith(_PREFIX):
     return embedded_path(value) / file
-  return pathlib.Path(value).expanduser()
+  try:
+    return pathlib.Path(value).expanduser()
+  except RuntimeError:
+    raise DataError(f'{value}: expected a path, ~ names no home folder here') from None
 
 
 def load_prior(path: str | os.PathLike) -> ViewLightPrior:

@@ -145,8 +145,10 @@ def latent_files(folder: pathlib.Path, names: list[str]) -> dict[str, pathlib.Pa
   """The files NAME.npy (.npz, .pt, .pth) of the pictures; DataError names the first missing one."""
   files = {}
   for name in names:
-    candidates = [folder / f'{name}{ending}' for ending in _ENDINGS]
-    found = [file for file in [*candidates, folder / name / _PROJECTED] if file.is_file()]
+    forms = dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ('NFC', 'NFD'))))
+    candidates = [folder / f'{form}{ending}' for form in forms for ending in _ENDINGS]
+    candidates += [folder / form / _PROJECTED for form in forms]
+    found = [file for file in candidates if file.is_file()]
     if not found:
       raise DataError(
         f'{candidates[0]}: no such file (nor .npz, .pt), expected the latent of a picture'

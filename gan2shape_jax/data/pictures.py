@@ -22,7 +22,14 @@ from gan2shape_jax.data.embedded import locate
 from gan2shape_jax.data.errors import DataError
 from gan2shape_jax.data.images import picture_shape, read_depth, read_image, read_mask, read_photo
 from gan2shape_jax.data.latents import latent_files, read_latent, read_named
-from gan2shape_jax.data.listing import in_folder, is_list, listed, neighbours, refuse_duplicates
+from gan2shape_jax.data.listing import (
+  in_folder,
+  is_list,
+  listed,
+  neighbours,
+  refuse_duplicates,
+  same_name,
+)
 
 _NONE = 'none'
 
@@ -229,14 +236,14 @@ def _partners(place, names, kind):
     return {names[0]: place}
   if not place.is_dir():
     raise DataError(f'{place}: no such folder, expected a {kind} for each picture')
-  wanted = set(names)
-  files = [path for path in in_folder(place) if path.stem in wanted]
+  wanted = {same_name(name) for name in names}
+  files = [path for path in in_folder(place) if same_name(path.stem) in wanted]
   refuse_duplicates(files)
-  found = {path.stem: path for path in files}
+  found = {same_name(path.stem): path for path in files}
   for name in names:
-    if name not in found:
+    if same_name(name) not in found:
       raise DataError(f'{place}: expected a {kind} named {name}.png (or .jpg, ...), there is none')
-  return found
+  return {name: found[same_name(name)] for name in names}
 
 
 def _latents(place, files, folder_files, names, *, said):
@@ -278,8 +285,8 @@ def _points(config_data, names, partners):
         f'{place}: expected no {kind} of pictures that are aligned, it belongs to the picture as '
         f'it was taken: --config.data.{kind}s=none leaves it out'
       )
-  found = read_landmarks(place)
+  found = {same_name(name): points for name, points in read_landmarks(place).items()}
   for name in names:
-    if name not in found:
+    if same_name(name) not in found:
       raise DataError(f'{place}: expected a row for {name}, there is none')
-  return {name: (found[name], targets) for name in names}
+  return {name: (found[same_name(name)], targets) for name in names}
