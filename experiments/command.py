@@ -86,7 +86,10 @@ def _run(work, many_hosts, argv):
       hosts.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     else:
       hosts.require_one(f'{pathlib.Path(sys.argv[0]).name}', _COORDINATOR.value)
-    report = work(_CONFIG.value, _WORKDIR.value, stop)
+    folder = os.path.expanduser(_WORKDIR.value)
+    if folder.startswith('~'):
+      return hosts.leave(_failed(f'--workdir={folder}: expected a path, ~ names no home folder'))
+    report = work(_CONFIG.value, folder, stop)
     if hosts.is_first():
       print(report)
   except workdir.Preempted as error:
@@ -140,10 +143,15 @@ def parse(argv: Sequence[str]) -> list[str]:
     rest = flags.FLAGS(argv)
     _ = _CONFIG.value.seed  # a file that could not be loaded is told at its first use
   except Exception as error:  # whatever a configuration file raises
-    name = re.sub(r"""^["']+|["'].*$""", '', str(error.args[0] if error.args else error))
-    flag = next((a for a in argv if re.search(rf'[.]{re.escape(name)}(=|$)', a)), None)
+    text = str(error.args[0] if error.args else error)
+    # A name in quotes, perhaps with a suggestion after it.
+    first = re.match(r"""[\'"\\]*([\w.]+)""", text)
+    name = first[1] if first else ''
+    guess = re.search(r'Did you mean \\?"([^"\\]+)', text)
+    flag = next((a for a in argv if re.search(rf'[.]{re.escape(name)}([.=]|$)', a)), None)
     if flag and isinstance(error, AttributeError | KeyError):
-      message = f'{flag}: there is no setting {name!r} (gan2shape_jax/config.py)'
+      hint = f', but there is {guess[1]!r}' if guess else ''
+      message = f'{flag}: there is no setting {name!r}{hint} (gan2shape_jax/config.py)'
     else:
       message = _reason(f'{type(error).__name__}: {error}', given[0])
     sys.exit(_failed(message, code=2))

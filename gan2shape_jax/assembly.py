@@ -74,6 +74,12 @@ def assemble(config: ConfigDict) -> Assembly:
   """
   settings = setup.settings_from_config(config)
   frozen = load_frozen(config)
+  layers = stylegan2.num_modules(frozen.generator) - 1
+  if config.sampling.f1_depth > layers:
+    raise setup.SettingsError(
+      f'sampling.f1_depth={config.sampling.f1_depth}: expected at most {layers}, the mapping '
+      'layers of the GAN'
+    )
   modules = setup.build_modules(config, stylegan2.latent_size(frozen.generator))
   networks = setup.build_networks(modules)
   loaded, trained = {}, bool(config.networks.pretrained)

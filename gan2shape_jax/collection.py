@@ -15,13 +15,13 @@ from gan2shape_jax.fitting import Fitter, Job
 from gan2shape_jax.folder_lock import locked
 from gan2shape_jax.masks import check_category, mask_finder
 from gan2shape_jax.picture_latents import LatentFinder, check_latents
-from gan2shape_jax.picture_results import write_picture
+from gan2shape_jax.picture_results import missing_kinds, write_missing, write_picture
 from gan2shape_jax.preparation import Preparation, prepare
 from gan2shape_jax.progress import Stopwatch
 from gan2shape_jax.reconstruction import setup
 from gan2shape_jax.reconstruction.parallel import Layout, make_layout
 from gan2shape_jax.traces import Traces
-from gan2shape_jax.workdir import FitError, check_names, check_workdir
+from gan2shape_jax.workdir import FitError, check_names, check_workdir, claimed
 
 
 def reconstruct_all(
@@ -77,6 +77,9 @@ def reconstruct_all(
 def _reconstruct(config, workdir, pictures, waiting, latents, failures, text, stop):
   """Fits the pictures that wait and writes the summary; returns the rows of all."""
   mine = hosts.share(len(pictures))
+  added = _write_missing(config, workdir, pictures, [k for k in mine if k not in set(waiting)])
+  if added and not waiting and hosts.is_first():
+    artefacts.write_text(workdir / 'config.json', text)
   if waiting:
     clock = Stopwatch()
     with clock.part('load'):
@@ -85,16 +88,14 @@ def _reconstruct(config, workdir, pictures, waiting, latents, failures, text, st
       finder = LatentFinder(config, shared.frozen, stop=stop)
       preparation = Preparation(config, workdir, pictures, shared, finder, mask_finder(config))
     check_latents(latents, shared.frozen.generator)
-    if hosts.is_first():
-      # Only now: a run that could not begin leaves no claim on the folder.
-      artefacts.write_text(workdir / 'config.json', text)
-    with Events(workdir / 'events') as events:
+    # Only now: a run that could not begin leaves no claim on the folder.
+    with claimed(workdir, text), Events(workdir / 'events') as events:
       traces = Traces(workdir / 'profile' if config.profile else None)
       fitter = Fitter(config, shared, layout, events, stop, traces)
       _Groups(preparation, fitter, failures).run(waiting, clock)
   done = sorted(set(mine) - {k for k in mine if pictures.names[k] in failures.reasons})
   rows = [(k, finished.row(pictures.names[k], workdir / pictures.names[k])) for k in done]
-  told = hosts.gather({'rows': rows, 'failed': failures.reasons, 'new': bool(waiting)})
+  told = hosts.gather({'rows': rows, 'failed': failures.reasons, 'new': bool(waiting or added)})
   rows = [row for _, row in sorted((pair for part in told for pair in part['rows']), key=_first)]
   failed = {name: reason for part in told for name, reason in part['failed'].items()}
   if hosts.is_first():
@@ -221,6 +222,23 @@ def _write_summary(workdir, rows, failed, *, changed):
       f'cannot write {workdir / "metrics.csv"}: {error.strerror or error}'
     ) from error
   artefacts.write_page(workdir, names)
+
+
+def _write_missing(config, workdir, pictures, done) -> bool:
+  """Writes what is asked for now and was not when pictures were done; whether there was any."""
+  lacking = [k for k in done if missing_kinds(config, workdir / pictures.names[k])]
+  if not lacking:
+    return False
+  find_mask = mask_finder(config)
+  for number in lacking:
+    name = pictures.names[number]
+    try:
+      written = write_missing(config, pictures[number], workdir / name, find_mask)
+    except data.DataError as error:  # what is done stays done
+      print(f'{name}: nothing could be added to its results: {error}', file=sys.stderr)
+    else:
+      print(f'{name}: {", ".join(written)} written from its factors', file=sys.stderr)
+  return True
 
 
 def _forget_checkpoints(folder):

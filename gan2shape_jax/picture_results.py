@@ -1,18 +1,40 @@
 """From a picture's fit to its files: factors, metrics, videos, sheets, mesh."""
 
+import pathlib
 import time
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, evaluation, masks, object_masks
+from gan2shape_jax import artefacts, data, evaluation, masks, object_masks
 from gan2shape_jax.assembly import Assembly
+from gan2shape_jax.data.errors import read_arrays
 from gan2shape_jax.fitting import Fit, Job
 from gan2shape_jax.gan_views import gan_frames
 from gan2shape_jax.progress import Progress
+from gan2shape_jax.reconstruction import setup
+from gan2shape_jax.reconstruction.state import Factors
 from gan2shape_jax.workdir import FitError
 
+# What tells that a kind of results is there.
+_WRITTEN = {
+  'sheets': ('picture.png', 'sheet.png', 'views.png', 'relight.png'),
+  'videos': tuple(
+    f'{name}.{ending}'
+    for name in ('rotate_3d', 'rotate_3d_object', 'relight_3d')
+    for ending in ('mp4', 'gif')
+  ),
+  'mesh': ('mesh.glb', 'mesh.obj', 'mesh.mtl', 'mesh.png'),
+}
+# Arrays of factors.npz -> fields.
+_FACTORS = {
+  'canonical_depth': 'depth',
+  'albedo': 'albedo',
+  'mask': 'mask',
+  'view': 'view',
+  'light': 'light',
+}
 _LARGEST_TEXTURE = 2048  # pixels, where results.texture_size says nothing
 
 
@@ -39,22 +61,8 @@ def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> N
     )
   predicts = config.mode == 'predict'
   params, instance = jax.device_put((fit.params, job.instance))
-  photo = None
-  shown = config.results.sheets or config.results.videos or config.results.mesh
-  if shown and config.results.texture == 'photo':
-    largest = config.results.texture_size or _LARGEST_TEXTURE
-    photo = picture.image if picture.photo is None else picture.photo(largest)
-  result = artefacts.result_from_factors(
-    picture.name,
-    picture.image,
-    factors,
-    settings.camera,
-    near=settings.min_depth - settings.depth_margin,
-    far=settings.max_depth + settings.depth_margin,
-    mask=_mask(config, settings, job, factors),
-    latent=None if predicts else np.asarray(instance.latent),
-    photo=photo,
-  )
+  latent = None if predicts else np.asarray(instance.latent)
+  result = _result(config, settings, picture, factors, np.asarray(job.instance.mask), latent)
   max_yaw = artefacts.supported_yaw(result.factors, settings.camera, config.results.max_yaw)
   known = job.metrics
   if predicts:
@@ -80,9 +88,79 @@ def write_picture(config: ConfigDict, shared: Assembly, job: Job, fit: Fit) -> N
   )
 
 
-def _mask(config, settings, job, factors):
+def write_missing(
+  config: ConfigDict, picture: data.Picture, folder: pathlib.Path, find_mask: masks.FindMask
+) -> list[str]:
+  """Writes what a finished picture's results lack of what is now asked for, from its factors.
+
+  The views and lights that went through the GAN are not among it: their networks are not kept.
+
+  Args:
+    config: a whole configuration; `results` tells what is wanted.
+    picture: the picture.
+    folder: of its results.
+    find_mask: of the run.
+
+  Returns:
+    What was written: some of sheets, videos, mesh.
+
+  Raises:
+    DataError: the factors are damaged or of an earlier version, or the mask is not found.
+    ArtefactError: the system refused.
+  """
+  wanted = missing_kinds(config, folder)
+  if not wanted:
+    return []
+  settings = setup.settings_from_config(config)
+  arrays = read_arrays(folder / 'factors.npz', (*_FACTORS, 'turned'))
+  factors = Factors(**{field: arrays[name] for name, field in _FACTORS.items()})
+  result = _result(config, settings, picture, factors, find_mask(picture)[0], None)
+  artefacts.write_results(
+    folder,
+    result,
+    camera=settings.camera,
+    max_yaw=float(arrays['turned'][0]),
+    max_pitch=float(arrays['turned'][1]),
+    alpha=settings.rand_light[6],
+    make_arrays=False,
+    make_sheets='sheets' in wanted,
+    make_videos='videos' in wanted,
+    make_mesh='mesh' in wanted,
+  )
+  return wanted
+
+
+def missing_kinds(config: ConfigDict, folder: pathlib.Path) -> list[str]:
+  """Which of sheets, videos and mesh are asked for and not in a folder."""
+  return [
+    kind
+    for kind, names in _WRITTEN.items()
+    if config.results[kind] and not all((folder / name).is_file() for name in names)
+  ]
+
+
+def _result(config, settings, picture, factors, mask, latent):
+  """What is known of a picture: its factors as they are shown and, for that, its pixels."""
+  photo = None
+  shown = config.results.sheets or config.results.videos or config.results.mesh
+  if shown and config.results.texture == 'photo':
+    largest = config.results.texture_size or _LARGEST_TEXTURE
+    photo = picture.image if picture.photo is None else picture.photo(largest)
+  return artefacts.result_from_factors(
+    picture.name,
+    picture.image,
+    factors,
+    settings.camera,
+    near=settings.min_depth - settings.depth_margin,
+    far=settings.max_depth + settings.depth_margin,
+    mask=_mask(config, settings, picture, mask, factors),
+    latent=latent,
+    photo=photo,
+  )
+
+
+def _mask(config, settings, picture, mask, factors):
   """The picture's mask [size, size, 1]: that of the fit, unless it was a guess."""
-  mask, picture = np.asarray(job.instance.mask), job.picture
   if not masks.is_guessed(config, picture):
     return mask
   found, origin = object_masks.mask_of_picture(

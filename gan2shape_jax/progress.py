@@ -6,6 +6,8 @@ import time
 
 from tqdm import tqdm
 
+_TELLING = 5, 3.0  # iterations and seconds since a restart
+
 
 class Progress:
   """Counts iterations and shows picture, step, loss, speed and time left.
@@ -72,13 +74,18 @@ class Progress:
       self._bar.update(done - self._bar.n)
       return
     speed = self.speed(done)
-    left = f'{_clock((self.total - done) / speed)} left' if speed > 0 else 'starting'
+    left = f'{_clock((self.total - done) / speed)} left' if self._is_telling(done) else 'starting'
     self.note(f'{where} | {done}/{self.total} | loss {loss:.4g} | {speed:.1f} it/s | {left}')
 
   def speed(self, done: int) -> float:
     """Iterations a second since the last `restart`."""
     since, before = self._start
     return (done - before) / max(time.monotonic() - since, 1e-9)
+
+  def _is_telling(self, done: int) -> bool:
+    """Whether enough was measured to tell the time left: the first iterations are slow."""
+    since, before = self._start
+    return done - before >= _TELLING[0] and time.monotonic() - since >= _TELLING[1]
 
   def close(self):
     """Ends the bar."""

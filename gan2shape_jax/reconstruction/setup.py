@@ -38,6 +38,7 @@ _CHOICES = {
 _AT_LEAST_ONE = (
   'networks.bottleneck',
   'networks.encoder_width',
+  'renderer.supersample',
   'sampling.batch_size',
   'sampling.collect_iters',
   'stages.count',
@@ -56,11 +57,20 @@ _NOT_NEGATIVE = (
   'parallel.cpu_devices',
   'parallel.devices',
   'prior.iterations',
+  'renderer.march_steps',
+  'sampling.f1_depth',
   'fit.finish',
   'projection.refine_iterations',
   'results.texture_size',
   *(f'stages.{stage}.step{step}' for stage in ('first', 'later') for step in (1, 2, 3)),
 )
+# Beyond these a run would only use up the memory.
+_AT_MOST = {
+  'image_size': 4096,
+  'renderer.march_steps': 4096,
+  'renderer.supersample': 16,
+  'sampling.batch_size': 4096,
+}
 
 
 class SettingsError(ValueError):
@@ -99,6 +109,11 @@ def check_config(config: ConfigDict):
     expect(name, value(name) >= 1, 'at least 1')
   for name in _NOT_NEGATIVE:
     expect(name, value(name) >= 0, 'at least 0')
+  for name, most in _AT_MOST.items():
+    expect(name, value(name) <= most, f'at most {most}')
+  expect('prior.near', config.prior.near < config.prior.far, 'a depth below prior.far')
+  side = config.gan.origin_size or size
+  expect('gan.crop', config.gan.crop <= side, f"at most {side}, the GAN's image (gan.origin_size)")
   expect('sampling.rand_light', len(config.sampling.rand_light) == 7, '7 numbers')
   expect('fit.box', len(config.fit.box) in (0, 4), 'none or 4 numbers')
   expect('fit.hold_views', 0 <= config.fit.hold_views < 1, 'a part of 1')
