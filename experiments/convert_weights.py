@@ -157,6 +157,8 @@ def main(arguments: Sequence[str]) -> int | None:
       size = weights.save_safetensors(target, groups, {'kind': _KIND.value})
   except (weights.WeightsError, data.DataError, artefacts.ArtefactError) as error:
     return _failed(error)
+  except Exception as error:  # the content is whatever a file says
+    return _failed(f'{" ".join(sources)}: nothing that could be converted ({error!r:.200})')
   print(summary)
   print(f'{target}: {_DTYPE.value}, {size:,} bytes')
   return None
@@ -193,7 +195,8 @@ def _count(params):
 
 
 def _failed(message):
-  print(f'convert_weights: {message}', file=sys.stderr)
+  text = ' '.join(str(message).split())
+  print(f'convert_weights: {text.encode("utf-8", "backslashreplace").decode()}', file=sys.stderr)
   return 1
 
 

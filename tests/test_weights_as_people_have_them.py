@@ -325,3 +325,28 @@ def test_the_conversion_tells_that_there_is_no_discriminator(tmp_path, state):
   groups, summary = convert_weights.load_stylegan2(path)
   assert set(groups) == {'generator'}
   assert 'discriminator: none in the file' in summary
+
+
+STRANGE = {
+  'number': {7: np.ones(2, np.float32)},
+  'text': {'conv1.weight': 'text', 'netD': 'text'},
+  'ragged': {'features.0.weight': [[1], [1, 2]]},
+  'nested': {'netD': {'a': {'b': 'c'}}, 'netA': {7: np.ones(2)}, 'netV': [1], 'netL': None},
+  'tuple': (1, 2),
+  'integers': {'mean': np.ones(6, int), 'cov': np.eye(6)},
+  'large': {'mean': np.full(6, 1e39), 'cov': np.eye(6)},
+}
+
+
+@pytest.mark.parametrize('kind', sorted(convert_weights.KINDS))
+@pytest.mark.parametrize('name', STRANGE)
+def test_strange_files_of_all_kinds_are_refused_in_one_line(tmp_path, kind, name):
+  from gan2shape_jax import data
+
+  path = torch_zip(tmp_path / 'x.pt', STRANGE[name])
+  known = convert_weights.KINDS[kind]
+  with pytest.raises((WeightsError, data.DataError)) as caught:
+    known.load(*[str(path)] * known.inputs)
+  line = str(caught.value)
+  assert len(line.splitlines()) == 1
+  assert 'x.pt' in line

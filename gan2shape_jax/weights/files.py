@@ -187,6 +187,36 @@ def is_safetensors(path: str | os.PathLike) -> bool:
   return read_bytes(path, 9)[8:] == b'{'
 
 
+def floating_arrays(state: Mapping, path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """The entries of a state dict as arrays.
+
+  Args:
+    state: of a file, whatever is in it.
+    path: the file, for messages.
+
+  Returns:
+    Names to arrays of floating-point numbers.
+
+  Raises:
+    WeightsError: one line that names the first entry that is none.
+  """
+  found = {}
+  for name, value in state.items():
+    if not isinstance(name, str):
+      raise WeightsError(f'{path}: expected names of arrays, found {name!r:.40} as one')
+    try:
+      array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+      array = np.empty(0, object)
+    if array.dtype.kind != 'f' and array.dtype.name != 'bfloat16':
+      kind = array.dtype if isinstance(value, np.ndarray) else type(value).__name__
+      raise WeightsError(
+        f'{path}: expected {name:.80} to be an array of floating-point numbers, this is {kind}'
+      )
+    found[name] = array
+  return found
+
+
 def compare_names(expected: Mapping, found: Mapping, *, path: str | os.PathLike):
   """Raises where two flat dicts differ in names or shapes.
 

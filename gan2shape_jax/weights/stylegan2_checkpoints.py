@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gan2shape_jax.weights import nvidia_names
-from gan2shape_jax.weights.files import WeightsError
+from gan2shape_jax.weights.files import WeightsError, floating_arrays
 from gan2shape_jax.weights.stylegan2_arrays import FILTER, count
 
 _GENERATORS = ('g_ema', 'G_ema', 'params_ema', 'state_dict', 'generator', 'g', 'params')
@@ -74,11 +74,11 @@ def normalised(content, path: _Path) -> Checkpoint:
       f"{path}: expected a checkpoint with a state dict 'g_ema' (or params_ema, state_dict, or the "
       f"generator's state dict itself), found {_listed(content)}"
     )
-  state = _arrays(state, path)
+  state = floating_arrays(state, path)
   _refuse_labels(state, path)
   critic = next((content[n] for n in _DISCRIMINATORS if isinstance(content.get(n), Mapping)), None)
   if critic is not None:
-    critic = _arrays(_without_module(critic), path)
+    critic = floating_arrays(_without_module(critic), path)
   mean = state.pop('mapping.w_avg', content.get('latent_avg'))
   return Checkpoint(_completed(state, path), critic, _mean_latent(mean, path))
 
@@ -128,25 +128,6 @@ def _refuse_labels(state, path):
     names = [f'a mapping from {first.shape[1]} numbers to {first.shape[0]}']
   if names:
     nvidia_names.refuse_labels('generator', names, path)
-
-
-def _arrays(state, path):
-  """Names to arrays of floating-point numbers; refuses other entries."""
-  found = {}
-  for name, value in state.items():
-    if not isinstance(name, str):
-      raise WeightsError(f'{path}: expected names of arrays, found {name!r:.40} as one')
-    try:
-      array = np.asarray(value)
-    except ValueError:  # lists of different lengths
-      array = np.empty(0, object)
-    if array.dtype.kind != 'f' and array.dtype.name != 'bfloat16':
-      kind = array.dtype if isinstance(value, np.ndarray) else type(value).__name__
-      raise WeightsError(
-        f'{path}: expected {name:.80} to be an array of floating-point numbers, this is {kind}'
-      )
-    found[name] = array
-  return found
 
 
 def _completed(state, path):
