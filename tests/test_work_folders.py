@@ -11,7 +11,15 @@ import pytest
 from PIL import Image
 
 from configs import heads
-from gan2shape_jax import collection, data, finished, folder_lock, picture_inputs, workdir
+from gan2shape_jax import (
+  collection,
+  data,
+  finished,
+  folder_lock,
+  joint_collection,
+  picture_inputs,
+  workdir,
+)
 from gan2shape_jax.checkpoints import CheckpointError, Checkpoints
 from gan2shape_jax.progress import Progress
 
@@ -294,3 +302,20 @@ def test_a_step_with_damaged_projections_is_left_out(tmp_path):
   assert checkpoints.recover(print, stage_of=stage_of) == 2
   damage(tmp_path / 'projections' / '0', 'arrays.npz')
   assert checkpoints.recover(print, stage_of=stage_of) == 1
+
+
+# Joint trainings
+
+
+def test_a_joint_training_goes_on_with_its_own_pictures_only(tmp_path):
+  inputs = {'a': {'picture': '1'}, 'b': {'picture': '2', 'mask': '3'}}
+  check = lambda now: joint_collection._check_pictures(tmp_path, now)
+  (tmp_path / 'pictures.txt').write_text('a\nb\n')
+  (tmp_path / 'checkpoints' / 'steps' / '5').mkdir(parents=True)
+  check(inputs)  # of an earlier version: without digests
+  (tmp_path / 'inputs.json').write_text(json.dumps(inputs))
+  check(inputs)
+  with pytest.raises(workdir.FitError, match='mask of b changed since then'):
+    check(inputs | {'b': {'picture': '2', 'mask': '4'}})
+  with pytest.raises(workdir.FitError, match='2 there, 1 here'):
+    check({'a': inputs['a']})
