@@ -97,7 +97,7 @@ class Checkpoints:
 
     Args:
       note: shows a line.
-      stage_of: the stage whose projections a step needs, or None.
+      stage_of: the stage whose projections a step needs, or None; not asked where there are none.
       anew: remove the only one too; else it stays, and `restore` refuses it.
 
     Returns:
@@ -110,7 +110,7 @@ class Checkpoints:
     for step in reversed(steps := self._numbers('steps')):
       try:
         self._check('steps', step)
-        if (stage := stage_of(step)) is not None:
+        if self.projection_stages() and (stage := stage_of(step)) is not None:
           self._check('projections', stage)
       except CheckpointError as error:
         if getattr(error.__cause__, 'errno', None) in _OF_THE_SYSTEM:

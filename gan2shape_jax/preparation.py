@@ -76,6 +76,8 @@ def prepare(preparation: Preparation, number: int) -> Job:
   inputs = picture_inputs.digests(preparation.pictures, number)
   if picture.latent is None and config.mode != 'predict':
     inputs[picture_inputs.FOUND] = picture_inputs.digest(found.latent)
+  if found.changed:  # what an earlier run saved began from another latent
+    Checkpoints(folder / 'checkpoints').remove()
   picture_inputs.keep_matching(folder / 'checkpoints', inputs, progress)
   checkpoints = Checkpoints(folder / 'checkpoints', keep=config.checkpoint.keep)
   checkpoints.recover(progress.note, stage_of=lambda step: _projected_stage(shared.plan, step))
