@@ -12,8 +12,8 @@
 from absl import flags
 
 from gan2shape_jax.cli import launching
-from gan2shape_jax.cli.launching import launch, parse, watch_for_termination
+from gan2shape_jax.cli.launching import launch, parse
 
-__all__ = ['launch', 'parse', 'watch_for_termination']
+__all__ = ['launch', 'parse']
 
 flags.adopt_module_key_flags(launching)

@@ -26,7 +26,7 @@ import ml_dtypes
 import numpy as np
 from absl import app, flags
 
-from gan2shape_jax import data, weights
+from gan2shape_jax import artefacts, data, weights
 from gan2shape_jax.models import discriminator, parsing_networks, stylegan2
 from gan2shape_jax.weights import autoencoder, files, parsing, perceptual
 
@@ -155,8 +155,10 @@ def main(arguments: Sequence[str]) -> int | None:
       size = _save_npz(target, groups)
     else:
       size = weights.save_safetensors(target, groups, {'kind': _KIND.value})
-  except (weights.WeightsError, data.DataError) as error:
+  except (weights.WeightsError, data.DataError, artefacts.ArtefactError) as error:
     return _failed(error)
+  except Exception as error:  # the content is whatever a file says
+    return _failed(f'{" ".join(sources)}: nothing that could be converted ({error!r:.200})')
   print(summary)
   print(f'{target}: {_DTYPE.value}, {size:,} bytes')
   return None
@@ -172,12 +174,9 @@ def _state(path):
 
 def _save_npz(path, arrays):
   """Writes an archive of arrays; returns its size."""
-  try:
-    with open(path, 'wb') as file:
-      np.savez(file, **arrays)
-      return file.tell()
-  except OSError as error:
-    raise weights.WeightsError(f'cannot write {path}: {error.strerror or error}') from None
+  with artefacts.files.whole_file(path) as partial:
+    np.savez(partial, **arrays)
+    return partial.stat().st_size
 
 
 def _cast(groups, dtype):
@@ -196,7 +195,8 @@ def _count(params):
 
 
 def _failed(message):
-  print(f'convert_weights: {message}', file=sys.stderr)
+  text = ' '.join(str(message).split())
+  print(f'convert_weights: {text.encode("utf-8", "backslashreplace").decode()}', file=sys.stderr)
   return 1
 
 

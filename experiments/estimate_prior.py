@@ -13,6 +13,9 @@ What cannot be told from pictures stays at the broad prior's mean: the absolute 
 amount of all rotations together with the amount of relief (the bas-relief ambiguity).
 """
 
+if __name__ == '__main__':
+  from gan2shape_jax.cli import interruption  # noqa: F401, before the imports that take long
+
 import pathlib
 from collections.abc import Callable
 

@@ -35,6 +35,9 @@ samples, and whether they still show the picture's head. Writes projections.csv 
 a picture that is finished is passed over.
 """
 
+if __name__ == '__main__':
+  from gan2shape_jax.cli import interruption  # noqa: F401, before the imports that take long
+
 import pathlib
 from collections.abc import Callable
 

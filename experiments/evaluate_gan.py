@@ -11,6 +11,9 @@ images, the second half is compared with the first: what perfect images would re
 gan.json. Figures by these features compare with each other only, not with published ones.
 """
 
+if __name__ == '__main__':
+  from gan2shape_jax.cli import interruption  # noqa: F401, before the imports that take long
+
 import pathlib
 from collections.abc import Callable
 
@@ -36,7 +39,7 @@ def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
   if _JUDGE.value:
     judged = config.copy_and_resolve_references()
     judged.gan.weights = _JUDGE.value
-    judge = assembly.load_frozen(judged).discriminator
+    judge = assembly.load_frozen(judged, critic=True).discriminator
   progress = Progress(_NUM.value, label='gan')
   rows = quality.measure_gan(
     config, images.load_images(config), _NUM.value, judge=judge, tell=progress.show

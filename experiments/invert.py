@@ -9,6 +9,9 @@ there. Latents that the pictures come with are not looked at. The same command c
 interrupted search and finds anew what another picture, GAN or setting was found for.
 """
 
+if __name__ == '__main__':
+  from gan2shape_jax.cli import interruption  # noqa: F401, before the imports that take long
+
 import pathlib
 from collections.abc import Callable
 
@@ -35,21 +38,30 @@ def invert_all(
       the setting.
     Preempted: `stop` said so; the latents found are kept.
   """
-  from gan2shape_jax import artefacts, sources
-  from gan2shape_jax.assembly import load_frozen
-  from gan2shape_jax.picture_latents import LatentFinder
-  from gan2shape_jax.progress import Progress
+  from gan2shape_jax import folder_lock, sources
   from gan2shape_jax.reconstruction import setup
-  from gan2shape_jax.workdir import check_workdir
+  from gan2shape_jax.workdir import check_names, check_workdir
 
   workdir = pathlib.Path(workdir)
   setup.check_config(config)
   chosen = config.copy_and_resolve_references()
   chosen.data.latents = 'none'
   pictures = sources.load_pictures(chosen)
+  check_names(pictures.names, config)
   for picture in pictures:  # a damaged file is told before long work, not after
     _ = picture.image
   check_workdir(workdir, config)  # a run there keeps its own latents; none is claimed here
+  with folder_lock.locked(workdir):
+    return _invert(config, workdir, pictures, stop)
+
+
+def _invert(config, workdir, pictures, stop):
+  """Finds the latents of loaded pictures into a folder; returns the rows."""
+  from gan2shape_jax import artefacts
+  from gan2shape_jax.assembly import load_frozen
+  from gan2shape_jax.picture_latents import LatentFinder
+  from gan2shape_jax.progress import Progress
+
   finder = LatentFinder(config, load_frozen(config), stop=stop)
   rows, latents = [], []
   for picture in pictures:
@@ -59,7 +71,7 @@ def invert_all(
     rows.append({'name': picture.name} | found.metrics)
   arrays = {'w': np.stack(latents), 'names': np.array([row['name'] for row in rows])}
   for array, metric in (('image_l1', 'inversion_l1'), ('gan_distance', 'gan_distance')):
-    arrays[array] = np.array([row[metric] for row in rows], np.float32)
+    arrays[array] = np.array([row.get(metric, np.nan) for row in rows], np.float32)
   artefacts.write_arrays(workdir / 'latents.npz', arrays)
   return rows
 

@@ -8,6 +8,9 @@ used: pictures come from the GAN, the shape from probable symmetry, shading and 
 lights' prior. The same command continues an interrupted run.
 """
 
+if __name__ == '__main__':
+  from gan2shape_jax.cli import interruption  # noqa: F401, before the imports that take long
+
 import pathlib
 from collections.abc import Callable
 

@@ -13,6 +13,9 @@ explained in gan2shape_jax/config.py. The same command continues an interrupted 
 a run within seconds, saved. Started alike on many hosts, each fits its share (docs/devices.md).
 """
 
+if __name__ == '__main__':
+  from gan2shape_jax.cli import interruption  # noqa: F401, before the imports that take long
+
 from absl import flags
 
 from gan2shape_jax.cli.running import work

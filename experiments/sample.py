@@ -9,6 +9,9 @@ samples.png, all of them on one sheet. experiments/run.py --config.data.source=s
 --config.data.num=16 starts on the same images without a folder.
 """
 
+if __name__ == '__main__':
+  from gan2shape_jax.cli import interruption  # noqa: F401, before the imports that take long
+
 import pathlib
 import re
 from collections.abc import Callable, Sequence
@@ -89,7 +92,7 @@ def write_samples(
     )
   settings = setup.settings_from_config(config)
   drawn = sources.draw_samples(
-    load_frozen(config), settings, config.image_size, seeds, spread=spread
+    load_frozen(config, critic=False), settings, config.image_size, seeds, spread=spread
   )
   images = [pictures.to_uint8(image) for image in drawn.images]
   for name, image in zip(names, images, strict=True):

@@ -8,6 +8,9 @@ Images are an .npz archive ('images', uint8 [n, size, size, 3]), a folder of pic
 The same command continues an interrupted training; docs/gan_training.md tells more.
 """
 
+if __name__ == '__main__':
+  from gan2shape_jax.cli import interruption  # noqa: F401, before the imports that take long
+
 import pathlib
 from collections.abc import Callable
 

@@ -70,6 +70,12 @@ def assemble(config: ConfigDict, *, frozen: Frozen | None = None) -> Assembly:
   """
   settings = setup.settings_from_config(config)
   frozen = load_frozen(config) if frozen is None else _with_basis(config, frozen)
+  layers = stylegan2.num_modules(frozen.generator) - 1
+  if config.sampling.f1_depth > layers:
+    raise setup.SettingsError(
+      f'sampling.f1_depth={config.sampling.f1_depth}: expected at most {layers}, the mapping '
+      'layers of the GAN'
+    )
   modules = setup.build_modules(config, stylegan2.latent_size(frozen.generator))
   networks = setup.build_networks(modules)
   loaded, trained = {}, bool(config.networks.pretrained)
@@ -148,13 +154,18 @@ def _paths(value) -> list[pathlib.Path]:
   if isinstance(value, pathlib.Path) and value.is_file():
     return [value]
   parts = [part.strip() for part in str(value).split(',')]
-  return [pathlib.Path(part).expanduser() for part in parts if part not in ('', '.')]
+  return [locate(part) for part in parts if part not in ('', '.')]
 
 
-def load_frozen(config: ConfigDict) -> Frozen:
+def load_frozen(config: ConfigDict, *, critic: bool | None = None) -> Frozen:
   """The GAN, the perceptual weights and the prior that a configuration names.
 
   Original files are converted, and kept converted (`weights.converted`).
+
+  Args:
+    config: a whole configuration.
+    critic: whether the GAN's discriminator must be there; None where the configuration's fits
+      compare by it. Where it is there it is loaded anyway.
 
   Raises:
     WeightsError: files are missing or damaged, or the GAN has no discriminator.
@@ -164,19 +175,14 @@ def load_frozen(config: ConfigDict) -> Frozen:
   path = locate(config.gan.weights, 'stylegan2.safetensors')
   gan = converted('stylegan2', [path], functools.partial(_gan, path))
   generator, discriminator = gan['generator'], gan.get('discriminator')
-  if discriminator is None:
-    raise WeightsError(f'{path}: expected a discriminator beside the generator')
-  wanted = config.loss.discriminator_features
-  if not 1 <= wanted <= num_features(discriminator):
+  if critic is None:
+    critic = config.loss.perceptual == 'discriminator' and config.mode != 'predict'
+  if discriminator is not None:
+    _check_discriminator(discriminator, config, path)
+  elif critic:
     raise WeightsError(
-      f'{path}: the discriminator has {num_features(discriminator)} feature maps, '
-      f'loss.discriminator_features asks for {wanted}'
-    )
-  size = discriminator_resolution(discriminator)
-  if wanted == num_features(discriminator) and size != config.image_size:
-    raise WeightsError(
-      f'{path}: the discriminator takes all {wanted} of loss.discriminator_features only from '
-      f'images of {size} pixels, image_size is {config.image_size}: expected fewer features'
+      f'{path}: expected a discriminator beside the generator; without one, '
+      '--config.loss.perceptual=lpips or none'
     )
   perceptual = None
   if config.loss.perceptual == 'lpips':
@@ -205,6 +211,22 @@ def _with_basis(config, frozen):
   if setup.refine_iterations(config):
     basis = jax.device_put(latent_space.basis(frozen.generator, _MEAN_LATENT_SAMPLES))
   return frozen._replace(latent_basis=basis, latent_directions=None)
+
+
+def _check_discriminator(discriminator, config, path):
+  """Refuses more feature maps than a discriminator has."""
+  wanted = config.loss.discriminator_features
+  if not 1 <= wanted <= num_features(discriminator):
+    raise WeightsError(
+      f'{path}: the discriminator has {num_features(discriminator)} feature maps, '
+      f'loss.discriminator_features asks for {wanted}'
+    )
+  size = discriminator_resolution(discriminator)
+  if wanted == num_features(discriminator) and size != config.image_size:
+    raise WeightsError(
+      f'{path}: the discriminator takes all {wanted} of loss.discriminator_features only from '
+      f'images of {size} pixels, image_size is {config.image_size}: expected fewer features'
+    )
 
 
 def _gan(path) -> dict:

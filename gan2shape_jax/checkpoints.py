@@ -5,54 +5,29 @@ process killed in the middle leaves the earlier checkpoints as they were; what i
 removed when the folder is opened again. Arrays go to Orbax by their paths in the tree, so that a
 tree of another structure or other shapes is told from a damaged file before anything is read.
 
-Each process of a run on many hosts keeps checkpoints of its own pictures, which Orbax's handlers of
-arrays do not foresee: they write global arrays, numpy's from process 0 only. So the arrays go by a
-handler of this module, into one file.
-
 Layout of the folder: `steps/<step>/` with the items `arrays` and `record`, and
 `projections/<stage>/` likewise. Projections are large and change once a stage, so they are saved
 once beside the steps, not with each.
 """
 
 import contextlib
-import dataclasses
-import logging
+import errno
 import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from gan2shape_jax.checkpoint_arrays import Args, checkpointer, declared
+
 _SCALARS = (bool, int, float, str)
-_ARRAYS = 'arrays.npz'
 _MARGIN = 1 << 16  # bytes that a checkpoint needs beside its arrays
-
-
-class _Arrays(ocp.CheckpointHandler):
-  """Arrays of any type in one .npz, as bytes, with the checksums of a zip."""
-
-  def save(self, directory, args):
-    """Writes `args.arrays`."""
-    flat = {name: np.frombuffer(x.tobytes(), np.uint8) for name, x in args.arrays.items()}
-    np.savez(pathlib.Path(directory) / _ARRAYS, **flat)
-
-  def restore(self, directory, args):
-    """Reads arrays of the names, shapes and types of `args.arrays`."""
-    with np.load(pathlib.Path(directory) / _ARRAYS, allow_pickle=False) as file:
-      flat = {name: file[name] for name in args.arrays}
-    return {
-      name: flat[name].view(like.dtype).reshape(like.shape) for name, like in args.arrays.items()
-    }
-
-
-@ocp.args.register_with_handler(_Arrays, for_save=True, for_restore=True)
-@dataclasses.dataclass
-class _Args(ocp.args.CheckpointArgs):
-  arrays: dict[str, np.ndarray]
+_OF_THE_SYSTEM = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE)
 
 
 class CheckpointError(RuntimeError):
@@ -110,6 +85,45 @@ class Checkpoints:
   def latest(self) -> int | None:
     """The number of the newest whole checkpoint, or None."""
     return max(self._numbers('steps'), default=None)
+
+  def recover(
+    self,
+    note: Callable[[str], None],
+    *,
+    stage_of: Callable[[int], int | None] = lambda step: None,
+    anew: bool = True,
+  ) -> int | None:
+    """Removes damaged checkpoints from the newest to the first whole one, and says so.
+
+    Args:
+      note: shows a line.
+      stage_of: the stage whose projections a step needs, or None; not asked where there are none.
+      anew: remove the only one too; else it stays, and `restore` refuses it.
+
+    Returns:
+      The number of the newest whole checkpoint, or None.
+
+    Raises:
+      CheckpointError: the system refuses to read one.
+    """
+    reasons = []
+    for step in reversed(steps := self._numbers('steps')):
+      try:
+        self._check('steps', step)
+        if self.projection_stages() and (stage := stage_of(step)) is not None:
+          self._check('projections', stage)
+      except CheckpointError as error:
+        if getattr(error.__cause__, 'errno', None) in _OF_THE_SYSTEM:
+          raise
+        reasons.append((step, error))
+      else:
+        break
+    if len(reasons) == len(steps) and not anew:
+      return None
+    for step, error in reasons:
+      shutil.rmtree(self.folder / 'steps' / str(step), ignore_errors=True)
+      note(f'a damaged checkpoint is left out ({error})')
+    return self.latest()
 
   def restore(self, step: int, like: Any) -> Any:
     """Restores a tree.
@@ -169,23 +183,35 @@ class Checkpoints:
     arrays, record = _taken_apart(tree, path)
     items = {'record': ocp.args.JsonSave(record)}
     if arrays:
-      items['arrays'] = _Args(arrays)
-    with self._explained('save', path), _checkpointer() as checkpointer:
+      items['arrays'] = Args(arrays)
+    with self._explained('save', path), checkpointer() as orbax:
       _reserve(self.folder, sum(array.nbytes for array in arrays.values()))
-      checkpointer.save(path, args=ocp.args.Composite(**items), force=True)
+      orbax.save(path, args=ocp.args.Composite(**items), force=True)
 
   def _read(self, part, number, like):
     path = self.folder / part / str(number)
     if not path.is_dir():
       raise CheckpointError(f'cannot restore {path}: there is no such checkpoint')
     wanted, record = _taken_apart(like, path, shapes_only=True)
-    with self._explained('restore', path), _checkpointer() as checkpointer:
+    with self._explained('restore', path), checkpointer() as orbax:
       only_record = ocp.args.Composite(record=ocp.args.JsonRestore())
-      saved = checkpointer.restore(path, args=only_record)['record']
+      saved = orbax.restore(path, args=only_record)['record']
       _compare(saved['kinds'], record['kinds'], path)
-      arguments = ocp.args.Composite(arrays=_Args(wanted))
-      arrays = checkpointer.restore(path, args=arguments)['arrays'] if wanted else {}
+      arguments = ocp.args.Composite(arrays=Args(wanted))
+      arrays = orbax.restore(path, args=arguments)['arrays'] if wanted else {}
     return _put_together(like, arrays, saved['scalars'])
+
+  def _check(self, part, number):
+    """Raises `CheckpointError` where a checkpoint cannot be read from beginning to end."""
+    path = self.folder / part / str(number)
+    if not path.is_dir():
+      raise CheckpointError(f'cannot restore {path}: there is no such checkpoint')
+    with self._explained('restore', path), checkpointer() as orbax:
+      only_record = ocp.args.Composite(record=ocp.args.JsonRestore())
+      saved = orbax.restore(path, args=only_record)['record']
+      dict(saved['scalars'])
+      if wanted := declared(saved['kinds']):
+        orbax.restore(path, args=ocp.args.Composite(arrays=Args(wanted)))
 
   @contextlib.contextmanager
   def _explained(self, verb, path):
@@ -196,31 +222,6 @@ class Checkpoints:
     except Exception as error:  # Orbax and TensorStore raise many kinds; all mean the same here.
       lines = str(error).strip().splitlines() or [type(error).__name__]
       raise CheckpointError(f'cannot {verb} {path}: {lines[0][:200]}') from error
-
-
-@contextlib.contextmanager
-def _checkpointer():
-  process = jax.process_index()
-  alone = ocp.options.MultiprocessingOptions(
-    primary_host=process, active_processes={process}, barrier_sync_key_prefix=str(process)
-  )
-  handler = ocp.CompositeCheckpointHandler(
-    composite_options=ocp.CompositeOptions(
-      multiprocessing_options=alone,
-      # Else handlers wait for signals that the processes, not knowing of each other, mix up.
-      async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
-    ),
-    arrays=_Arrays(),
-    record=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
-  )
-  chatter = logging.getLogger('absl')
-  level = chatter.level
-  chatter.setLevel(logging.ERROR)
-  try:
-    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-      yield checkpointer
-  finally:
-    chatter.setLevel(level)
 
 
 def _reserve(folder, size):

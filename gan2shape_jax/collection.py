@@ -7,21 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, data, evaluation, hosts, processor, sources
+from gan2shape_jax import artefacts, data, evaluation, finished, hosts, processor, sources
 from gan2shape_jax.artefacts.events import Events
 from gan2shape_jax.assembly import assemble
 from gan2shape_jax.checkpoints import Checkpoints
 from gan2shape_jax.fitting import Fitter
+from gan2shape_jax.folder_lock import locked
 from gan2shape_jax.jobs import Job
 from gan2shape_jax.masks import check_category, mask_finder
 from gan2shape_jax.picture_latents import LatentFinder, check_latents
-from gan2shape_jax.picture_results import TIMING, write_picture, write_timing
+from gan2shape_jax.picture_results import missing_kinds, write_missing, write_picture
 from gan2shape_jax.preparation import Preparation, prepare
 from gan2shape_jax.progress import Stopwatch
 from gan2shape_jax.reconstruction import setup
 from gan2shape_jax.reconstruction.parallel import Layout, make_layout
 from gan2shape_jax.traces import Traces
-from gan2shape_jax.workdir import FitError, check_workdir, read_json
+from gan2shape_jax.workdir import FitError, check_names, check_workdir, claimed
 
 
 def reconstruct_all(
@@ -51,9 +52,14 @@ def reconstruct_all(
   setup.check_config(config)
   check_category(config)
   pictures = sources.load_pictures(config)
+  check_names(pictures.names, config)
   divide_processor(config, len(pictures))
   mine = hosts.share(len(pictures))
-  waiting = [number for number in mine if not _is_done(workdir / pictures.names[number])]
+  waiting = [
+    number
+    for number in mine
+    if not finished.is_finished(workdir / pictures.names[number], pictures, number)
+  ]
   failures = _Failures(config)
   latents = {}
   for number in waiting:  # a damaged file is told before hours of work, not after
@@ -61,9 +67,20 @@ def reconstruct_all(
       picture = pictures[number]
       latents[picture.path] = None if picture.latent is None else picture.latent.shape
   waiting = [number for number in waiting if pictures.names[number] not in failures.reasons]
-  if hosts.is_first():
-    text = check_workdir(workdir, config)
+  text = check_workdir(workdir, config) if hosts.is_first() else ''
   hosts.wait('the folder is fit to be used')
+  with locked(workdir, hosts.number()):
+    for number in set(mine) - set(waiting):
+      _forget_checkpoints(workdir / pictures.names[number])
+    return _reconstruct(config, workdir, pictures, waiting, latents, failures, text, stop)
+
+
+def _reconstruct(config, workdir, pictures, waiting, latents, failures, text, stop):
+  """Fits the pictures that wait and writes the summary; returns the rows of all."""
+  mine = hosts.share(len(pictures))
+  added = _write_missing(config, workdir, pictures, [k for k in mine if k not in set(waiting)])
+  if added and not waiting and hosts.is_first():
+    artefacts.write_text(workdir / 'config.json', text)
   if waiting:
     clock = Stopwatch()
     with clock.part('load'):
@@ -72,16 +89,14 @@ def reconstruct_all(
       finder = LatentFinder(config, shared.frozen, stop=stop)
       preparation = Preparation(config, workdir, pictures, shared, finder, mask_finder(config))
     check_latents(latents, shared.frozen.generator)
-    if hosts.is_first():
-      # Only now: a run that could not begin leaves no claim on the folder.
-      artefacts.write_text(workdir / 'config.json', text)
-    with Events(workdir / 'events') as events:
+    # Only now: a run that could not begin leaves no claim on the folder.
+    with claimed(workdir, text), Events(workdir / 'events') as events:
       traces = Traces(workdir / 'profile' if config.profile else None)
       fitter = Fitter(config, shared, layout, events, stop, traces)
       _Groups(preparation, fitter, failures).run(waiting, clock)
-  finished = sorted(set(mine) - {k for k in mine if pictures.names[k] in failures.reasons})
-  rows = [(k, _row(pictures.names[k], workdir / pictures.names[k])) for k in finished]
-  told = hosts.gather({'rows': rows, 'failed': failures.reasons, 'new': bool(waiting)})
+  done = sorted(set(mine) - {k for k in mine if pictures.names[k] in failures.reasons})
+  rows = [(k, finished.row(pictures.names[k], workdir / pictures.names[k])) for k in done]
+  told = hosts.gather({'rows': rows, 'failed': failures.reasons, 'new': bool(waiting or added)})
   rows = [row for _, row in sorted((pair for part in told for pair in part['rows']), key=_first)]
   failed = {name: reason for part in told for name, reason in part['failed'].items()}
   if hosts.is_first():
@@ -187,7 +202,7 @@ class _Groups:
           raise fit.error
         with job.clock.part('results'):
           write_picture(config, shared, job, fit)
-        write_timing(job)
+        finished.finish(job.folder, job.clock.seconds, job.inputs)
         job.checkpoints.remove()
 
 
@@ -199,7 +214,7 @@ def _write_summary(workdir, rows, failed, *, changed):
   else:
     (workdir / 'failed.json').unlink(missing_ok=True)
   names = [row['name'] for row in rows]
-  if not rows or not (changed or not _is_current(workdir, names)):
+  if not rows or not (changed or not finished.is_current(workdir, names)):
     return
   try:
     evaluation.write_metrics(workdir / 'metrics.csv', rows)
@@ -210,29 +225,27 @@ def _write_summary(workdir, rows, failed, *, changed):
   artefacts.write_page(workdir, names)
 
 
-def _is_done(folder):
-  """Whether all results of a picture are there; removes what was only needed to get there."""
-  if not all((folder / name).is_file() for name in (TIMING, 'metrics.json', 'factors.npz')):
+def _write_missing(config, workdir, pictures, done) -> bool:
+  """Writes what is asked for now and was not when pictures were done; whether there was any."""
+  lacking = [k for k in done if missing_kinds(config, workdir / pictures.names[k])]
+  if not lacking:
     return False
-  if (folder / 'checkpoints').exists():  # killed between the last file and their removal
-    Checkpoints(folder / 'checkpoints').remove()
+  find_mask = mask_finder(config)
+  for number in lacking:
+    name = pictures.names[number]
+    try:
+      written = write_missing(config, pictures[number], workdir / name, find_mask)
+    except data.DataError as error:  # what is done stays done
+      print(f'{name}: nothing could be added to its results: {error}', file=sys.stderr)
+    else:
+      print(f'{name}: {", ".join(written)} written from its factors', file=sys.stderr)
   return True
 
 
-def _is_current(workdir, names):
-  """Whether table and page were written after the results of all pictures."""
-  written = [workdir / 'metrics.csv', workdir / 'index.html']
-  if not all(path.is_file() for path in written):
-    return False
-  with open(written[0], encoding='utf-8') as table:
-    listed = [line.split(',')[0] for line in table][1:]
-  newest = max((workdir / name / TIMING).stat().st_mtime for name in names)
-  return listed[: len(names)] == names and min(p.stat().st_mtime for p in written) >= newest
-
-
-def _row(name, folder):
-  metrics, seconds = read_json(folder / 'metrics.json'), read_json(folder / TIMING)
-  return {'name': name} | metrics | {'seconds': round(sum(seconds.values()), 1)}
+def _forget_checkpoints(folder):
+  """Removes what was only needed to get to the results, left by a kill after the last of them."""
+  if (folder / 'checkpoints').exists():
+    Checkpoints(folder / 'checkpoints').remove()
 
 
 def _first(pair):

@@ -20,11 +20,12 @@ def get_default_config() -> ConfigDict:
   #                              tfds:NAME, a data set of TensorFlow Datasets
   config.data.images = 'embedded:heads'  # file, folder, glob or list (.txt); 'embedded:heads'
   config.data.masks = ''  # folder of masks of the same names (white on the object); '' = none
-  config.data.latents = ''  # .npz with 'w' [n, w_dim], in order or with 'names'; '' = invert
+  config.data.latents = ''  # file or folder of latents (docs/latents.md); '' = invert
   config.data.depths = ''  # folder of true depth PNGs (depth = 1.1 - 0.2 v); only for metrics
   config.data.regions = ''  # folder of masks to which metrics are confined; '' = the depth's own
   config.data.num = 0  # use only so many pictures; 0 = all
   config.data.start = 0  # index of the first picture used; of samples, the first seed
+  config.data.most_pixels = 178_956_970  # of a picture's file; larger ones are refused
   config.data.on_error = 'stop'  # stop at a picture that cannot be reconstructed, or skip it
   config.data.landmarks = ''  # .npz, .csv or .txt with five points of each face; '' = no alignment
   config.data.align_to = 'ffhq'  # ... where they go: ffhq, or x1,y1,...,x5,y5 in parts of 1

@@ -20,6 +20,8 @@ from gan2shape_jax.reconstruction.state import FitState, Projections
 from gan2shape_jax.traces import Traces
 from gan2shape_jax.workdir import FitError, Preempted
 
+_LONGEST = 60.0  # seconds between checkpoints
+
 
 class Fitter:
   """Fits groups of up to `layout.pictures` pictures, each by itself, on the layout's devices."""
@@ -46,9 +48,8 @@ class Fitter:
       make_progress: (total, label=...) -> a `Progress`, or what stands for one.
     """
     self._make_progress = make_progress
-    self._traces = traces
     self._config, self._plan, self.layout = config, shared.plan, layout
-    self._events, self._stop = events, stop
+    self._events, self._stop, self._traces = events, stop, traces
     self._one = programs.functions(shared.networks, shared.settings)
     self._programs = parallel.build(shared.networks, shared.settings, layout)
     self._frozen = layout.shared(shared.frozen)
@@ -86,18 +87,16 @@ class Fitter:
     # Places that are left over work on the last picture again; nobody looks at them.
     padded = [*jobs, *[jobs[-1]] * (self.layout.pictures - len(jobs))]
     instances = self.layout.stacked([job.instance for job in padded])
-    prior_depth = None
-    if padded[0].prior_depth is not None:
-      prior_depth = self.layout.stacked([job.prior_depth for job in padded])
+    given = padded[0].prior_depth is not None
+    prior_depth = self.layout.stacked([job.prior_depth for job in padded]) if given else None
     state, position, projections, seconds = self._resume(padded, instances, prior_depth)
     if position != driver.BEGINNING:
-      done = self._plan.done_before(position)
-      progress.note(f'goes on at iteration {done}/{self._plan.total()}')
+      progress.note(f'goes on at iteration {self._plan.done_before(position)}/{progress.total}')
     for job, earlier in zip(jobs, seconds, strict=False):
       if earlier:
         job.clock.seconds['earlier runs'] = earlier
-    seed = jax.random.key(self._config.seed)
-    keys = self.layout.stacked([jax.random.fold_in(seed, job.number) for job in padded])
+    key = functools.partial(jax.random.fold_in, jax.random.key(self._config.seed))
+    keys = self.layout.stacked([key(job.number) for job in padded])
     events = driver.reconstruct(
       self._programs,
       state,
@@ -127,6 +126,7 @@ class Fitter:
     plan = self._plan
     saved_stage = position.stage if position.step == driver.STEP3 and position.iteration else -1
     progress.restart(plan.done_before(position))
+    saved_at = time.monotonic()
     while (kind := _kind(plan, position)) is not None:
       part = driver.STEP_NAMES[kind[0]]
       compiles = kind not in self._compiled
@@ -137,7 +137,8 @@ class Fitter:
         position, state = event.position, event.state
         done = plan.done_before(position)
         stopping = self._stop()
-        saves = stopping or event.boundary or done % self._config.checkpoint.every == 0
+        late = time.monotonic() - saved_at > _LONGEST  # whatever the load, little is ever lost
+        saves = stopping or event.boundary or late or done % self._config.checkpoint.every == 0
         if saves or compiles or progress.due():
           self._report(jobs, event, done, progress, errors)
       if compiles or event.boundary:
@@ -150,6 +151,7 @@ class Fitter:
           if position.iteration and event.projections is not None and saved_stage != position.stage:
             saved_stage, projections = position.stage, event.projections
           self._save(jobs, state, position, projections, errors)
+        saved_at = time.monotonic()
       if len(errors) == len(jobs):
         break
       if stopping:
@@ -206,8 +208,7 @@ class Fitter:
 
   def _report(self, jobs, event, done, progress, errors):
     """Refuses losses that are no numbers, shows the total and writes all."""
-    terms = jax.device_get(event.terms)
-    stage, step = event.finished
+    terms, (stage, step) = jax.device_get(event.terms), event.finished
     where = driver.place(self._plan, stage, step)
     for k, job in enumerate(jobs):
       bad = [name for name, values in terms.items() if not np.isfinite(values[k])]
@@ -232,13 +233,13 @@ class Fitter:
 
 def _rates(programs, step):
   """The settings of what a step moves by."""
-  fits_factors = programs.begin is not None and step != driver.STEP2
-  return 'rates under fit' if fits_factors else 'optimizer.learning_rate'
+  by_networks = programs.begin is None or step == driver.STEP2
+  return 'optimizer.learning_rate' if by_networks else 'rates under fit'
 
 
 def _label(jobs):
-  names = [job.picture.name for job in jobs]
-  return names[0] if len(names) == 1 else f'{names[0]} to {names[-1]} ({len(names)})'
+  first, last = jobs[0].picture.name, jobs[-1].picture.name
+  return first if len(jobs) == 1 else f'{first} to {last} ({len(jobs)})'
 
 
 def _picked(tree, index):

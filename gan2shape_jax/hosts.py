@@ -93,6 +93,11 @@ def share(count: int) -> range:
   return range(jax.process_index(), count, jax.process_count())
 
 
+def number() -> int:
+  """This process's number among those of the run."""
+  return jax.process_index()
+
+
 def is_first() -> bool:
   """Whether this process writes what belongs to all."""
   return jax.process_index() == 0

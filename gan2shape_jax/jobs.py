@@ -25,6 +25,7 @@ class Job:
     metrics: what is known about the picture before the fit.
     checkpoints: of this picture alone, or None where nothing is kept on the way.
     clock: seconds spent on it.
+    inputs: digests of what it begins from.
   """
 
   number: int
@@ -35,6 +36,7 @@ class Job:
   metrics: dict
   checkpoints: Checkpoints | None
   clock: Stopwatch
+  inputs: dict = dataclasses.field(default_factory=dict)
 
   def newest(self) -> int | None:
     """Iterations of the newest checkpoint, or None."""

@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, sources
+from gan2shape_jax import artefacts, picture_inputs, sources
 from gan2shape_jax.artefacts.events import Events
 from gan2shape_jax.assembly import Assembly, assemble
 from gan2shape_jax.checkpoints import Checkpoints
+from gan2shape_jax.folder_lock import locked
 from gan2shape_jax.masks import check_category, mask_finder
 from gan2shape_jax.picture_latents import LatentFinder, check_latents
 from gan2shape_jax.progress import Progress
@@ -27,11 +28,12 @@ from gan2shape_jax.reconstruction.state import Factors, FitState, Instance, Proj
 from gan2shape_jax.reconstruction.step2_projection import Source
 from gan2shape_jax.shelves import Shelf
 from gan2shape_jax.weights import save_safetensors
-from gan2shape_jax.workdir import FitError, Preempted, check_workdir
+from gan2shape_jax.workdir import FitError, Preempted, check_names, check_workdir, read_json
 
 NETWORKS = 'networks.safetensors'
 
 _LISTED = 'pictures.txt'
+_INPUTS = 'inputs.json'  # digests by picture
 
 
 class _Run(NamedTuple):
@@ -72,13 +74,21 @@ def train_jointly(
   setup.check_config(config)
   check_category(config)
   pictures = sources.load_pictures(config)
-  names, path = pictures.names, workdir / NETWORKS
+  check_names(pictures.names, config)
   claim = check_workdir(workdir, config)
-  _check_pictures(workdir, names)
+  with locked(workdir):
+    return _in_folder(config, workdir, pictures, claim, stop)
+
+
+def _in_folder(config, workdir, pictures, claim, stop):
+  names, path = pictures.names, workdir / NETWORKS
+  inputs = {name: picture_inputs.digests(pictures, k) for k, name in enumerate(names)}
+  _check_pictures(workdir, inputs)
   if not path.exists():
     shared = assemble(config)
     # Only now: a training that could not begin leaves no claim on the folder.
     artefacts.write_text(workdir / 'config.json', claim)
+    artefacts.write_json(workdir / _INPUTS, inputs)
     artefacts.write_text(workdir / _LISTED, ''.join(f'{name}\n' for name in names))
     # Numbers before this one made the networks' first parameters.
     key = jax.random.fold_in(jax.random.key(config.seed), len(setup.NETWORKS))
@@ -96,7 +106,7 @@ def train_jointly(
   return path
 
 
-def _check_pictures(workdir, names):
+def _check_pictures(workdir, inputs):
   """Refuses other pictures than those that a training in this folder began with."""
   path = workdir / _LISTED
   begun = (workdir / NETWORKS).exists() or any((workdir / 'checkpoints' / 'steps').glob('[0-9]*'))
@@ -106,11 +116,17 @@ def _check_pictures(workdir, names):
     listed = path.read_text(encoding='utf-8').splitlines()
   except (OSError, ValueError) as error:
     raise artefacts.ArtefactError(f'cannot read {path}: expected names ({error})') from error
-  if listed != list(names):
+  choose = 'choose another --workdir, or the pictures of that training'
+  if listed != list(inputs):
     raise FitError(
       f'{path}: this folder holds a joint training on other pictures ({len(listed)} there, '
-      f'{len(names)} here): choose another --workdir, or the pictures of that training'
+      f'{len(inputs)} here): {choose}'
     )
+  path = workdir / _INPUTS
+  before = read_json(path) if path.exists() else {}  # there is none of an earlier version
+  for name, now in inputs.items():
+    if changed := picture_inputs.differences(before.get(name, {}), now):
+      raise FitError(f'{path}: {", ".join(changed)} of {name} changed since then: {choose}')
 
 
 def _shelf(run: _Run, kind, like, **options):
@@ -125,6 +141,7 @@ def _train(run: _Run, pictures: Sequence) -> dict:
   """Trains from the newest checkpoint, or the beginning, to the end; returns the parameters."""
   plan, progress = run.shared.plan, run.progress
   checkpoints = Checkpoints(run.workdir / 'checkpoints', keep=run.config.checkpoint.keep)
+  checkpoints.recover(progress.note, anew=False)
   state, position = _resume(checkpoints, run.shared)
   if checkpoints.latest() is None:  # what a training without one collected is of unknown origin
     _forget_collected(run.workdir)

@@ -40,7 +40,7 @@ class Found(NamedTuple):
     latent: [w_dim] or [layers, w_dim].
     metrics: inversion_l1, the mean absolute difference between the picture and the GAN's image,
       and gan_distance, how unlike the GAN's own images the picture is (1 is their 99th
-      percentile); none where the latent was given.
+      percentile; not without a discriminator); none where the latent was given.
     changed: an earlier latent of this picture was replaced by another one.
   """
 
@@ -107,7 +107,7 @@ class LatentFinder:
     if not (folder / _SHEET).exists():
       self._write_sheet(folder, picture, found)
     _warn(picture, found, progress, f' See {folder / _SHEET}')
-    return found
+    return _known(found)
 
   def invert(self, picture: data.Picture, progress: Progress) -> Found:
     """Finds the picture's latent anew and writes nothing.
@@ -125,7 +125,7 @@ class LatentFinder:
     """
     found = self._invert(picture, progress)
     _warn(picture, found, progress)
-    return found
+    return _known(found)
 
   def write(self, picture: data.Picture, found: Found, folder: pathlib.Path) -> None:
     """Writes what `find` writes, for a latent that was found by `invert`.
@@ -138,7 +138,7 @@ class LatentFinder:
 
   def _write_arrays(self, path, found, record):
     arrays = {'latent': found.latent}
-    arrays |= {of: np.float32(found.metrics[name]) for name, of in _METRICS.items()}
+    arrays |= {of: np.float32(found.metrics.get(name, np.nan)) for name, of in _METRICS.items()}
     artefacts.write_arrays(path, arrays | {'record': np.array(json.dumps(record))})
 
   def _write_sheet(self, folder, picture, found):
@@ -184,7 +184,9 @@ class LatentFinder:
     if not self._compiled:
       progress.note('compiling inversion')
       self._compiled = True
-    distance = domain.domain_distance(self._domain, self._frozen, picture.image[None])[0]
+    distance = np.nan  # where the GAN has no discriminator to tell it
+    if self._frozen.discriminator is not None:
+      distance = domain.domain_distance(self._domain, self._frozen, picture.image[None])[0]
     try:
       found = inversion.invert(
         picture.image[None],
@@ -205,6 +207,12 @@ class LatentFinder:
       raise FitError(f'{picture.path}: inversion: {error}') from error
     metrics = {'inversion_l1': float(found.image_l1[0]), 'gan_distance': float(distance)}
     return Found(np.asarray(found.latents[0]), metrics)
+
+
+def _known(found):
+  """Without the metrics that a GAN without a discriminator does not tell."""
+  told = {name: value for name, value in found.metrics.items() if not np.isnan(value)}
+  return found._replace(metrics=told)
 
 
 def _warn(picture, found, progress, more=''):

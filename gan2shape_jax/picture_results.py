@@ -1,6 +1,7 @@
 """From a picture's fit to its files: factors, metrics, videos, sheets, mesh."""
 
 import dataclasses
+import pathlib
 import time
 
 import jax
@@ -9,14 +10,32 @@ from ml_collections import ConfigDict
 
 from gan2shape_jax import artefacts, data, evaluation, masks, object_masks
 from gan2shape_jax.assembly import Assembly
+from gan2shape_jax.data.errors import read_arrays
 from gan2shape_jax.gan_views import gan_frames
 from gan2shape_jax.jobs import Fit, Job
 from gan2shape_jax.progress import Progress
+from gan2shape_jax.reconstruction import setup
+from gan2shape_jax.reconstruction.state import Factors
 from gan2shape_jax.workdir import FitError
 
-TIMING = 'timing.json'
-"""The file of a picture that is written last of all: the picture is done."""
-
+# What tells that a kind of results is there.
+_WRITTEN = {
+  'sheets': ('picture.png', 'sheet.png', 'views.png', 'relight.png'),
+  'videos': tuple(
+    f'{name}.{ending}'
+    for name in ('rotate_3d', 'rotate_3d_object', 'relight_3d')
+    for ending in ('mp4', 'gif')
+  ),
+  'mesh': ('mesh.glb', 'mesh.obj', 'mesh.mtl', 'mesh.png'),
+}
+# Arrays of factors.npz -> fields.
+_FACTORS = {
+  'canonical_depth': 'depth',
+  'albedo': 'albedo',
+  'mask': 'mask',
+  'view': 'view',
+  'light': 'light',
+}
 _LARGEST_TEXTURE = 2048  # pixels, where results.texture_size says nothing
 
 
@@ -91,18 +110,11 @@ def picture_result(
       f'{picture.path}: after the last step {", ".join(bad)} is not finite, expected numbers '
       '(a smaller optimizer.learning_rate may help)'
     )
-  result = artefacts.result_from_factors(
-    picture.name,
-    picture.image,
-    factors,
-    settings.camera,
-    near=settings.min_depth - settings.depth_margin,
-    far=settings.max_depth + settings.depth_margin,
-    mask=_mask(config, settings, job, factors, progress),
-    # A prediction looks at nothing but the picture.
-    latent=None if config.mode == 'predict' else np.asarray(job.instance.latent),
-    photo=photo,
-  )
+  # A prediction looks at nothing but the picture.
+  latent = None if config.mode == 'predict' else np.asarray(job.instance.latent)
+  given = np.asarray(job.instance.mask)
+  mask = _mask(config, settings, picture, given, factors, progress)
+  result = _result(settings, picture, factors, mask, latent, photo)
   metrics = {'image_l1': _masked_error(result)} | job.metrics
   if picture.depth is not None:
     metrics |= evaluation.evaluate(
@@ -145,15 +157,76 @@ def write_picture_result(
   )
 
 
-def write_timing(job: Job) -> None:
-  """Writes the seconds that a picture took, part by part; raises `ArtefactError`."""
-  seconds = {name: round(value, 2) for name, value in job.clock.seconds.items()}
-  artefacts.write_json(job.folder / TIMING, seconds)
+def write_missing(
+  config: ConfigDict, picture: data.Picture, folder: pathlib.Path, find_mask: masks.FindMask
+) -> list[str]:
+  """Writes what a finished picture's results lack of what is now asked for, from its factors.
+
+  The views and lights that went through the GAN are not among it: their networks are not kept.
+
+  Args:
+    config: a whole configuration; `results` tells what is wanted.
+    picture: the picture.
+    folder: of its results.
+    find_mask: of the run.
+
+  Returns:
+    What was written: some of sheets, videos, mesh.
+
+  Raises:
+    DataError: the factors are damaged or of an earlier version, or the mask is not found.
+    ArtefactError: the system refused.
+  """
+  wanted = missing_kinds(config, folder)
+  if not wanted:
+    return []
+  settings = setup.settings_from_config(config)
+  arrays = read_arrays(folder / 'factors.npz', (*_FACTORS, 'turned'))
+  factors = Factors(**{field: arrays[name] for name, field in _FACTORS.items()})
+  progress = Progress(1, label=picture.name)
+  mask = _mask(config, settings, picture, find_mask(picture)[0], factors, progress)
+  result = _result(settings, picture, factors, mask, None, picture_photo(config, picture))
+  artefacts.write_results(
+    folder,
+    result,
+    camera=settings.camera,
+    max_yaw=float(arrays['turned'][0]),
+    max_pitch=float(arrays['turned'][1]),
+    alpha=settings.rand_light[6],
+    make_arrays=False,
+    make_sheets='sheets' in wanted,
+    make_videos='videos' in wanted,
+    make_mesh='mesh' in wanted,
+  )
+  return wanted
 
 
-def _mask(config, settings, job, factors, progress):
+def missing_kinds(config: ConfigDict, folder: pathlib.Path) -> list[str]:
+  """Which of sheets, videos and mesh are asked for and not in a folder."""
+  return [
+    kind
+    for kind, names in _WRITTEN.items()
+    if config.results[kind] and not all((folder / name).is_file() for name in names)
+  ]
+
+
+def _result(settings, picture, factors, mask, latent, photo):
+  """What is known of a picture: its factors as they are shown and, for that, its pixels."""
+  return artefacts.result_from_factors(
+    picture.name,
+    picture.image,
+    factors,
+    settings.camera,
+    near=settings.min_depth - settings.depth_margin,
+    far=settings.max_depth + settings.depth_margin,
+    mask=mask,
+    latent=latent,
+    photo=photo,
+  )
+
+
+def _mask(config, settings, picture, mask, factors, progress):
   """The picture's mask [size, size, 1]: that of the fit, unless it was a guess."""
-  mask, picture = np.asarray(job.instance.mask), job.picture
   if not masks.is_guessed(config, picture):
     return mask
   found, origin = object_masks.mask_of_picture(

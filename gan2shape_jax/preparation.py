@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from gan2shape_jax import picture_inputs
 from gan2shape_jax.assembly import Assembly
 from gan2shape_jax.checkpoints import Checkpoints
 from gan2shape_jax.data import Picture
@@ -14,7 +15,7 @@ from gan2shape_jax.jobs import Job
 from gan2shape_jax.masks import FindMask
 from gan2shape_jax.picture_latents import Found, LatentFinder
 from gan2shape_jax.progress import Progress, Stopwatch
-from gan2shape_jax.reconstruction import setup
+from gan2shape_jax.reconstruction import driver, setup
 from gan2shape_jax.reconstruction.state import Instance
 from gan2shape_jax.workdir import FitError
 
@@ -66,10 +67,17 @@ def prepare(preparation: Preparation, number: int) -> Job:
     instance, prior_depth = make_instance(
       config, shared, picture, found, preparation.find_mask, progress
     )
+  inputs = picture_inputs.digests(preparation.pictures, number)
+  if picture.latent is None and config.mode != 'predict':
+    inputs[picture_inputs.FOUND] = picture_inputs.digest(found.latent)
   if found.changed:  # what an earlier run saved began from another latent
     Checkpoints(folder / 'checkpoints').remove()
+  picture_inputs.keep_matching(folder / 'checkpoints', inputs, progress)
   checkpoints = Checkpoints(folder / 'checkpoints', keep=config.checkpoint.keep)
-  return Job(number, picture, folder, instance, prior_depth, found.metrics, checkpoints, clock)
+  checkpoints.recover(progress.note, stage_of=lambda step: _projected_stage(shared.plan, step))
+  return Job(
+    number, picture, folder, instance, prior_depth, found.metrics, checkpoints, clock, inputs
+  )
 
 
 def make_instance(
@@ -109,3 +117,9 @@ def make_instance(
       raise FitError(f'{picture.path}: {error}') from error
   instance = Instance(*(np.asarray(x) for x in (picture.image, mask, found.latent)))
   return instance, prior_depth
+
+
+def _projected_stage(plan, done):
+  """The stage whose projections are needed to go on after so many iterations, or None."""
+  position = plan.position(done)
+  return position.stage if position.step == driver.STEP3 and position.iteration else None

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax import artefacts
 from gan2shape_jax.assembly import load_frozen
 from gan2shape_jax.checkpoints import Checkpoints
+from gan2shape_jax.folder_lock import locked
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.progress import Progress
 from gan2shape_jax.reconstruction import joint, region, setup
@@ -48,6 +49,12 @@ def pretrain(
   """
   setup.check_config(config)
   claim = check_workdir(workdir, config)
+  with locked(workdir):
+    return _train(config, workdir, claim, every, dtype, stop, images)
+
+
+def _train(config, workdir, claim, every, dtype, stop, images):
+  """Trains into a folder that is this run's alone; returns the path of the networks."""
   settings = setup.settings_from_config(config)
   own = config.joint
   of_joint = joint.JointSettings(

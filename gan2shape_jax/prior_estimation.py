@@ -104,7 +104,7 @@ def estimate(
 
 def predict(config: ConfigDict, networks: pathlib.Path, images):
   """Views [n, 6] and lights [n, 4] in network units that trained networks see in pictures."""
-  frozen = load_frozen(config)
+  frozen = load_frozen(config, critic=False)
   settings = setup.settings_from_config(config)
   modules = setup.build_modules(config, stylegan2.latent_size(frozen.generator))
   apply = setup.build_networks(modules)

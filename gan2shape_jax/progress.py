@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
+_TELLING = 5, 3.0  # iterations and seconds since a restart
+
 
 class Progress:
   """Counts iterations and shows picture, step, loss, speed and time left.
@@ -81,14 +83,21 @@ class Progress:
       self._bar.set_postfix_str(f'{where} loss {loss:.4g}', refresh=False)
       self._bar.update(done - self._bar.n)
       return
-    speed = self.speed(done)
-    left = f'{_clock((self.total - done) / speed)} left' if speed > 0 else 'starting'
-    self.note(f'{where} | {done}/{self.total} | loss {loss:.4g} | {speed:.1f} it/s | {left}')
+    told = 'starting'
+    if self._is_telling(done):
+      speed = self.speed(done)
+      told = f'{speed:.1f} it/s | {_clock((self.total - done) / speed)} left'
+    self.note(f'{where} | {done}/{self.total} | loss {loss:.4g} | {told}')
 
   def speed(self, done: int) -> float:
     """Iterations a second since the last `restart`."""
     since, before = self._start
     return (done - before) / max(time.monotonic() - since, 1e-9)
+
+  def _is_telling(self, done: int) -> bool:
+    """Whether enough was measured to tell rate and time left: the first iterations compile."""
+    since, before = self._start
+    return done - before >= _TELLING[0] and time.monotonic() - since >= _TELLING[1]
 
   def close(self):
     """Ends the bar."""

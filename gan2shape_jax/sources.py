@@ -25,6 +25,7 @@ from gan2shape_jax.reconstruction.step2_projection import gan_images
 _SOURCES = ('images', 'samples', 'tfds:NAME')
 _BATCH = 8
 _KEPT = 16  # batches
+_SEEDS = 2**32
 
 
 class Drawn(NamedTuple):
@@ -80,7 +81,7 @@ class Samples(Sequence):
 
   @functools.cached_property
   def _generator(self):
-    return load_frozen(self._config), setup.settings_from_config(self._config)
+    return load_frozen(self._config, critic=False), setup.settings_from_config(self._config)
 
 
 def load_pictures(config: ConfigDict) -> Sequence:
@@ -108,6 +109,10 @@ def load_pictures(config: ConfigDict) -> Sequence:
     raise data.DataError(
       f'data.num={num}, data.start={start}: expected how many samples, at least 1, from which '
       'seed on (--config.data.num=8)'
+    )
+  if start + num > _SEEDS:
+    raise data.DataError(
+      f'data.start={start}, data.num={num}: expected seeds of samples below {_SEEDS}'
     )
   return Samples(config, range(start, start + num))
 

@@ -1,18 +1,24 @@
 """The folder of a run: it can be written, and belongs to one configuration."""
 
+import contextlib
 import json
+import os
 import pathlib
 import tempfile
+import unicodedata
+from collections.abc import Iterator, Sequence
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts
+from gan2shape_jax import artefacts, data
 from gan2shape_jax.artefacts import files
 
 # Settings that may change between runs into one folder.
 _FREE = (
   'checkpoint.',
+  'data.most_pixels ',
   'data.num ',
+  'data.on_error ',
   'gan_training.cpu_devices ',
   'gan_training.decay_images ',
   'gan_training.devices ',
@@ -20,7 +26,29 @@ _FREE = (
   'gan_training.style_mixing ',
   'parallel.',
   'profile ',
+  'results.',
 )
+
+_PATHS = (
+  'data.depths',
+  'data.images',
+  'data.landmarks',
+  'data.latents',
+  'data.masks',
+  'data.regions',
+  'data.tfds_dir',
+  'gan.weights',
+  'gan_training.images',
+  'loss.perceptual_weights',
+  'networks.pretrained',
+  'parsing.weights',
+  'prior.view_light',
+)
+
+# What a run writes into its folder beside the pictures' folders.
+_OWN = ('config.json', 'failed.json', 'metrics.csv', 'index.html', 'events')
+_OWN_JOINT = ('checkpoints', 'collected', 'inputs.json', 'networks.safetensors', 'pictures.txt')
+_TEMPORARY = ('.partial-', '.metrics.csv.', '.lock-')
 
 
 class FitError(RuntimeError):
@@ -77,12 +105,78 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> str:
   return text
 
 
+@contextlib.contextmanager
+def claimed(workdir: pathlib.Path, text: str) -> Iterator[None]:
+  """Writes the folder's `config.json`, and takes it back where nothing came of the run.
+
+  What fails before its first checkpoint or result can begin again with other settings.
+
+  Args:
+    workdir: the folder.
+    text: from `check_workdir`; '' where another process writes it.
+
+  Raises:
+    ArtefactError: the system refused.
+  """
+  path = workdir / 'config.json'
+  is_new = bool(text) and not path.exists()
+  if text:
+    artefacts.write_text(path, text)
+  try:
+    yield
+  except Exception:
+    kept = ('checkpoints/steps/[0-9]*', '*/checkpoints/steps/[0-9]*', '*/timing.json')
+    if is_new and not any(any(workdir.glob(pattern)) for pattern in kept):
+      with contextlib.suppress(OSError):
+        path.unlink()
+    raise
+
+
+def check_names(names: Sequence[str], config: ConfigDict) -> None:
+  """Refuses pictures for whose results no folder can be made, before any work.
+
+  Args:
+    names: of the pictures of a run.
+    config: its configuration.
+
+  Raises:
+    DataError: one line that names the first such picture.
+  """
+  own = [*_OWN, *(_OWN_JOINT if config.mode == 'joint' else ())]
+  if config.profile:
+    own.append('profile')
+  seen = {}
+  for name in names:
+    shown = name.encode('utf-8', 'backslashreplace').decode()
+    told = f'{config.data.images}: expected another name than {shown!r} for a picture'
+    if name in ('', '.', '..') or '/' in name or '\0' in name:
+      raise data.DataError(f'{told}, no folder of the results can have it')
+    if shown != name:
+      raise data.DataError(f'{told}, it is not UTF-8')
+    if name in own or name.startswith(_TEMPORARY):
+      raise data.DataError(f'{told}, the run itself writes {name} into its folder')
+    same = seen.setdefault(unicodedata.normalize('NFC', name), name)
+    if same is not name and same != name:
+      raise data.DataError(f'{told}, another has the same in other code points')
+
+
 def _differences(old, new, prefix=''):
   changed = []
   for key in sorted(set(old) | set(new)):
     a, b = old.get(key), new.get(key)
     if isinstance(a, dict) and isinstance(b, dict):
       changed += _differences(a, b, f'{prefix}{key}.')
-    elif a != b:
+    elif a != b and not _same_place(f'{prefix}{key}', a, b):
       changed.append(f'{prefix}{key} {a!r} there, {b!r} here')
   return changed
+
+
+def _same_place(setting, old, new) -> bool:
+  """Whether two values of a setting of paths mean the same files."""
+  if setting not in _PATHS or not (isinstance(old, str) and isinstance(new, str)):
+    return False
+  places = [
+    [os.path.realpath(os.path.expanduser(part.strip())) for part in value.split(',')]
+    for value in (old, new)
+  ]
+  return bool(old and new) and places[0] == places[1]

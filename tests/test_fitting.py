@@ -126,3 +126,15 @@ def test_a_direct_fit_that_is_no_number_is_told(fitter, tmp_path):
   assert line.startswith('001.png: stage 1/2 step 1, iteration 1: ')
   assert line.endswith('is not finite, expected a number (smaller rates under fit may help)')
   assert '\n' not in line
+
+
+def test_checkpoints_are_not_far_apart_in_time_either(fitter, tmp_path, monkeypatch):
+  monkeypatch.setattr(fitting, '_LONGEST', -1.0)
+  made = fitter(1, factors='direct')
+  made._config.checkpoint.every = 1000
+  (job,) = jobs(tmp_path, (4,))
+  made.fit([job])
+  assert sorted(path.name for path in (job.folder / 'checkpoints' / 'steps').iterdir()) == [
+    '6',
+    '7',
+  ]

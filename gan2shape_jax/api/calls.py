@@ -32,7 +32,8 @@ class InvertedLatent(NamedTuple):
     latent: float32 [w_dim], or [layers, w_dim] with inversion.space='w+'.
     image_l1: mean absolute difference between the picture and the GAN's image of the latent, on
       the scale of [-1, 1].
-    gan_distance: how unlike the GAN's own images the picture is; 1 is their 99th percentile.
+    gan_distance: how unlike the GAN's own images the picture is; 1 is their 99th percentile. NaN
+      where the GAN has no discriminator to tell it.
     image: [size, size, 3] the GAN's image of the latent, in [-1, 1].
   """
 
@@ -118,7 +119,9 @@ def invert(image: Any, model: Model, *, progress: ProgressFunction | None = None
   found = model.latent_finder.invert(picture, _progress(picture, progress))
   made = model.latent_finder.image_of(found.latent)
   metrics = found.metrics
-  return InvertedLatent(found.latent, metrics['inversion_l1'], metrics['gan_distance'], made)
+  return InvertedLatent(
+    found.latent, metrics['inversion_l1'], metrics.get('gan_distance', np.nan), made
+  )
 
 
 def sample(model: Model, n: int, *, seed: int = 0, truncation: float = 1.0) -> sources.Drawn:

@@ -9,7 +9,7 @@ import numpy as np
 import trimesh
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, data
+from gan2shape_jax import artefacts, data, finished
 from gan2shape_jax.artefacts.mesh import to_trimesh
 from gan2shape_jax.artefacts.photo_surface import TexturedSurface
 from gan2shape_jax.artefacts.results import factor_arrays, result_mesh
@@ -18,7 +18,7 @@ from gan2shape_jax.artefacts.views import render_view
 from gan2shape_jax.assembly import Assembly
 from gan2shape_jax.jobs import Fit, Job
 from gan2shape_jax.picture_latents import Found, LatentFinder
-from gan2shape_jax.picture_results import write_picture_result, write_timing
+from gan2shape_jax.picture_results import write_picture_result
 from gan2shape_jax.renderer import Camera
 
 
@@ -184,7 +184,7 @@ class Reconstruction:
       if made.inverted is not None:
         made.latent_finder.write(job.picture, made.inverted, folder)
       write_picture_result(made.config, made.shared, job, made.fit, made.result)
-    write_timing(job)
+    finished.finish(job.folder, job.clock.seconds, {})
     return folder
 
 

@@ -5,6 +5,7 @@ import html
 import json
 import math
 import pathlib
+import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -75,8 +76,8 @@ def write_page(workdir, names: Sequence[str], *, title: str = 'GAN2Shape results
     'ARTICLES': '\n'.join(_article(workdir / name, name, metrics[name]) for name in names[:_SHOWN]),
     'VIEWER': template.joinpath('viewer.js').read_text(encoding='utf-8'),
   }
-  for key, part in parts.items():
-    page = page.replace('{{' + key + '}}', part)
+  # In one pass: what is filled in may have braces of its own.
+  page = re.sub(r'\{\{(\w+)\}\}', lambda match: parts.get(match[1], match[0]), page)
   path = workdir / 'index.html'
   files.write_text(path, page)
   return path
@@ -240,7 +241,8 @@ def _read_shown(folder) -> _Shown:
   """The picture and its mesh: files of their own, or what the factors tell of them."""
   path = folder / 'factors.npz'
   try:
-    with np.load(path) as arrays:
+    # numpy leaves a damaged archive open where it was given its name.
+    with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
       camera = Camera(*(float(number) for number in arrays['camera']))
       depth, mask = arrays['canonical_depth'], arrays['mask'][..., 0]
       texture, picture = (pictures.to_uint8(arrays[name]) for name in ('texture', 'image'))
@@ -251,7 +253,7 @@ def _read_shown(folder) -> _Shown:
     path = folder / 'mesh.glb'
     if path.exists():
       return _Shown(picture, _read_mesh(path), yaw)
-  except (OSError, KeyError, ValueError, EOFError, AttributeError) as error:
+  except Exception as error:  # zipfile, zlib, trimesh and PIL fail in many ways on damaged files
     raise files.ArtefactError(f'cannot read {path}: {error}') from error
   return _Shown(picture, mesh_from_depth(depth, mask, texture, camera), yaw)
 

@@ -146,6 +146,7 @@ def write_results(
   max_yaw: float = 70.0,
   max_pitch: float = 20.0,
   alpha: float = -0.6,
+  make_arrays: bool = True,
   make_sheets: bool = True,
   make_videos: bool = True,
   make_mesh: bool = True,
@@ -162,6 +163,7 @@ def write_results(
     max_yaw: largest yaw of the rotations, degrees.
     max_pitch: largest pitch, degrees.
     alpha: see `relight_lights`.
+    make_arrays: whether to write arrays and metrics.
     make_sheets: whether to write contact sheets.
     make_videos: whether to write MP4 and GIF.
     make_mesh: whether to write GLB and OBJ.
@@ -176,9 +178,10 @@ def write_results(
   if result.gan_rotate is not None and len(result.gan_rotate) != len(path.views):
     raise ValueError(f'gan_rotate has {len(result.gan_rotate)} frames, not {len(path.views)}')
   files.sweep(folder)
-  arrays = factor_arrays(result, camera) | {'turned': np.float32([max_yaw, max_pitch])}
-  files.write_arrays(folder / 'factors.npz', arrays)
-  files.write_json(folder / 'metrics.json', result.metrics)
+  if make_arrays:
+    arrays = factor_arrays(result, camera) | {'turned': np.float32([max_yaw, max_pitch])}
+    files.write_arrays(folder / 'factors.npz', arrays)
+    files.write_json(folder / 'metrics.json', result.metrics)
 
   if not (make_sheets or make_videos or make_mesh):
     return

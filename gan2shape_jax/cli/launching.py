@@ -6,15 +6,16 @@ A command is a function (config, workdir, stop) -> text to print.
 import os
 import pathlib
 import re
-import signal
 import sys
-import threading
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from gan2shape_jax import presets
+from gan2shape_jax.cli import interruption
 
 _DEFAULT = 'heads'
 
@@ -36,7 +37,6 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _PROCESSES = flags.DEFINE_integer('num_processes', 0, 'with --coordinator: how many there are')
 _PROCESS = flags.DEFINE_integer('process_id', -1, 'with --coordinator: number of this one')
-_GRACE = 10.0  # seconds between SIGTERM and the end, whatever is going on
 
 
 def launch(work: Callable, *, many_hosts: bool = False):
@@ -44,8 +44,8 @@ def launch(work: Callable, *, many_hosts: bool = False):
 
   Args:
     work: (config, workdir, stop) -> the text to print at the end, where stop() tells whether
-      SIGTERM has come. What it is known to raise becomes one line and exit status 1; after SIGTERM
-      the status is 0, as everything is saved.
+      SIGTERM or Ctrl-C has come. What it raises becomes one line and exit status 1; after SIGTERM
+      the status is 0, as everything is saved, after Ctrl-C 130.
     many_hosts: whether it may be started alike in several processes.
   """
   app.run(lambda argv: _run(work, many_hosts, argv), flags_parser=parse)
@@ -57,16 +57,13 @@ def _run(work, many_hosts, argv):
       f'unknown argument {argv[1]!r}: settings are given as --config.NAME=VALUE', code=2
     )
   logging.set_verbosity(logging.WARNING)
-  stop = watch_for_termination()
   import jax
 
   from gan2shape_jax import artefacts, checkpoints, data, hosts, weights, workdir
   from gan2shape_jax.reconstruction import setup
 
-  folder = _CACHE.value
-  if folder is None:
-    folder = os.environ.get('JAX_COMPILATION_CACHE_DIR') or '~/.cache/gan2shape_jax'
-  jax.config.update('jax_compilation_cache_dir', os.path.expanduser(folder) or None)
+  stop = interruption.watch()
+  jax.config.update('jax_compilation_cache_dir', _cache_folder())
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
   known = (
     artefacts.ArtefactError,
@@ -82,41 +79,51 @@ def _run(work, many_hosts, argv):
       hosts.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     else:
       hosts.require_one(f'{pathlib.Path(sys.argv[0]).name}', _COORDINATOR.value)
-    report = work(_CONFIG.value, _WORKDIR.value, stop)
+    folder = os.path.expanduser(_WORKDIR.value)
+    if folder.startswith('~'):
+      return hosts.leave(_failed(f'--workdir={folder}: expected a path, ~ names no home folder'))
+    report = work(_CONFIG.value, folder, stop)
     if hosts.is_first():
       print(report)
   except workdir.Preempted as error:
     print(f'{error}; the same command goes on from there', file=sys.stderr)
-    return hosts.leave(0)
+    return hosts.leave(interruption.status())
   except known as error:
+    if interruption.by_hand():  # what the command had started ended by Ctrl-C as well
+      print(f'stopped: {interruption.GOES_ON}', file=sys.stderr)
+      return hosts.leave(interruption.status())
     return hosts.leave(_failed(error))
-  except KeyboardInterrupt:
-    return _failed('interrupted: the same command goes on from the last checkpoint', code=130)
+  except Exception as error:  # a mistake of this program, or an input that nobody thought of
+    return hosts.leave(_failed(_unforeseen(error, _WORKDIR.value)))
   return 0
 
 
-def watch_for_termination() -> Callable[[], bool]:
-  """Returns a function that tells whether SIGTERM has come.
+def _cache_folder() -> str | None:
+  """The folder for compiled programs, or None."""
+  folder = _CACHE.value
+  if folder is None:
+    folder = os.environ.get('JAX_COMPILATION_CACHE_DIR') or '~/.cache/gan2shape_jax'
+  found = os.path.expanduser(folder)
+  if found.startswith('~'):
+    print(f'compiled programs are not kept: {folder} names no home folder', file=sys.stderr)
+    return None
+  return found or None
 
-  Python sees a signal only between its own steps, not while a program is being compiled. So a
-  thread is woken beside, and ends the process if that takes too long: everything on disk is whole
-  at any time, and compiling follows a checkpoint, so nothing is lost.
-  """
-  received = threading.Event()
-  signal.signal(signal.SIGTERM, lambda *_: received.set())
-  read, write = os.pipe()
-  os.set_blocking(write, False)
-  signal.set_wakeup_fd(write, warn_on_full_buffer=False)
 
-  def wait():
-    while signal.SIGTERM not in os.read(read, 1):
-      pass
-    threading.Event().wait(_GRACE)
-    print('stopped: the same command goes on from the last checkpoint', file=sys.stderr, flush=True)
-    os._exit(0)
-
-  threading.Thread(target=wait, daemon=True).start()
-  return received.is_set
+def _unforeseen(error, folder) -> str:
+  """One line of an error, whose traceback is kept in the work folder, or beside it in a pinch."""
+  text = ''.join(traceback.format_exception(error))
+  for place in (folder, None):
+    try:
+      handle, path = tempfile.mkstemp('.txt', 'traceback-', place)
+      with os.fdopen(handle, 'w', encoding='utf-8', errors='backslashreplace') as file:
+        file.write(text)
+      kept = f'its traceback is in {path}'
+      break
+    except OSError:
+      kept = 'its traceback could not be kept'
+  reason = ' '.join(str(error).split())[:300]
+  return f'{type(error).__name__}: {reason} (not foreseen; {kept})'
 
 
 def parse(argv: Sequence[str]) -> list[str]:
@@ -129,10 +136,15 @@ def parse(argv: Sequence[str]) -> list[str]:
     rest = flags.FLAGS(_with_files(argv))
     _ = _CONFIG.value.seed  # a file that could not be loaded is told at its first use
   except Exception as error:  # whatever a configuration file raises
-    name = re.sub(r"""^["']+|["'].*$""", '', str(error.args[0] if error.args else error))
-    flag = next((a for a in argv if re.search(rf'[.]{re.escape(name)}(=|$)', a)), None)
+    text = str(error.args[0] if error.args else error)
+    # A name in quotes, perhaps with a suggestion after it.
+    first = re.match(r"""[\'"\\]*([\w.]+)""", text)
+    name = first[1] if first else ''
+    guess = re.search(r'Did you mean \\?"([^"\\]+)', text)
+    flag = next((a for a in argv if re.search(rf'[.]{re.escape(name)}([.=]|$)', a)), None)
     if flag and isinstance(error, AttributeError | KeyError):
-      message = f'{flag}: there is no setting {name!r} (gan2shape_jax/config.py)'
+      hint = f', but there is {guess[1]!r}' if guess else ''
+      message = f'{flag}: there is no setting {name!r}{hint} (gan2shape_jax/config.py)'
     else:
       message = _reason(f'{type(error).__name__}: {error}', given[0])
     sys.exit(_failed(message, code=2))
@@ -162,5 +174,6 @@ def _reason(text, given):
 
 
 def _failed(message, code=1):
-  print(f'error: {message}', file=sys.stderr)
+  text = '\\n'.join(str(message).splitlines())  # names of files may have line breaks
+  print(f'error: {text.encode("utf-8", "backslashreplace").decode()}', file=sys.stderr)
   return code

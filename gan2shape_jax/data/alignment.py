@@ -18,7 +18,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax.data.errors import DataError, read_arrays
+from gan2shape_jax.data.errors import DataError, check_regular, read_arrays
 
 # Where the five points lie in the aligned pictures that StyleGAN's face model (FFHQ) was trained
 # on, in parts of the picture's sides. The numbers are those in public use for face restoration
@@ -207,6 +207,7 @@ def _archive(path):
 
 def _table(path):
   expected = 'expected a table of a name and ten numbers a line, or an .npz archive'
+  check_regular(path, expected)
   try:
     text = path.read_text(encoding='utf-8-sig')
   except OSError as error:

@@ -47,12 +47,15 @@ def locate(value: str | os.PathLike, file: str = '') -> pathlib.Path:
     The path; whether it exists is not looked at.
 
   Raises:
-    DataError: there is no embedded data set of that name.
+    DataError: there is no embedded data set of that name, or no home folder.
   """
   value = os.fspath(value)
   if value.startswith(_PREFIX):
     return embedded_path(value) / file
-  return pathlib.Path(value).expanduser()
+  try:
+    return pathlib.Path(value).expanduser()
+  except RuntimeError:
+    raise DataError(f'{value}: expected a path, ~ names no home folder here') from None
 
 
 def load_prior(path: str | os.PathLike) -> ViewLightPrior:
@@ -94,9 +97,10 @@ def check_prior(given: Mapping[str, np.ndarray], path: str | os.PathLike) -> Vie
         f'{path}: expected {name} {list(_SHAPES[name])} of numbers, '
         f'this is {list(array.shape)} of {array.dtype}'
       )
-    if not np.isfinite(array).all():
+    with np.errstate(over='ignore'):
+      arrays[name] = array.astype(np.float32)  # before the look: doubles may be too large for it
+    if not np.isfinite(arrays[name]).all():
       raise DataError(f'{path}: expected finite values, some of {name} are not')
-    arrays[name] = array.astype(np.float32)
   for name in ('view_cov', 'light_cov'):
     matrix = arrays[name].astype(np.float64)
     if not np.allclose(matrix, matrix.T, rtol=1e-4, atol=1e-6 * np.abs(matrix).max()):

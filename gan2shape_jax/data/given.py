@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gan2shape_jax.data.decoding import Opened
 from gan2shape_jax.data.errors import DataError
-from gan2shape_jax.data.images import Opened, read_image, read_mask, read_photo
+from gan2shape_jax.data.images import read_image, read_mask, read_photo
 from gan2shape_jax.data.latents import read_latent
 from gan2shape_jax.data.pictures import Picture, load_pictures
 

@@ -6,19 +6,20 @@ place of crop and resizing, as the alignment of faces does.
 """
 
 import functools
-import io
 import os
-import pathlib
+import sys
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from gan2shape_jax.data.decoding import MOST_PIXELS, decode, in_srgb
 from gan2shape_jax.data.errors import DataError
 
 _SMALLEST = 8  # pixels; less is no picture of anything
+_WORKED_ON = 2048  # pixels of a side that are always kept
+_NEARLY_BLACK = 1 / 16
 _FAR, _RANGE = 1.1, 0.2  # depth = 1.1 - 0.2 v
 
 # The mean of the head masks of 100 rendered heads (gan2shape_jax/embedded/heads), fitted with
@@ -32,47 +33,21 @@ _ELLIPSE_SOFTNESS = 0.091
 Cut = Callable[[np.ndarray], np.ndarray]  # [height, width, c] -> [size, size, c], both in [0, 1]
 
 
-class Opened(NamedTuple):
-  """A picture in memory; the functions here take it in a path's place.
-
-  Attributes:
-    content: a PIL image, or float32 [height, width, 1 or 3] in [0, 1].
-    where: what messages call it.
-  """
-
-  content: Image.Image | np.ndarray
-  where: str
-
-  def __str__(self):
-    return self.where
-
-
-class Encoded(NamedTuple):
-  """A picture's file that lies in a record; the functions here take it in a path's place.
-
-  Attributes:
-    content: the bytes of the file.
-    where: what messages call it.
-  """
-
-  content: bytes
-  where: str
-
-  def __str__(self):
-    return self.where
-
-
-def read_image(path: str | os.PathLike, size: int, cut: Cut | None = None) -> np.ndarray:
+def read_image(
+  path: str | os.PathLike, size: int, cut: Cut | None = None, *, most_pixels: int = MOST_PIXELS
+) -> np.ndarray:
   """Reads a picture.
 
   Shrinking is by a Lanczos filter (antialiased), growing bicubic; both are clamped to the range.
-  Transparent pictures are laid over white. Of an animation the first frame is read.
+  Transparent pictures are laid over white. Of an animation the first frame is read. Colours are
+  brought to sRGB by the embedded profile. What is very large is shrunk before it becomes floats.
 
   Args:
     path: a picture of any size and of any mode that PIL reads: colour, grey (1, 8, 16 bit),
       palette, CMYK, with or without transparency.
     size: height and width wanted, in pixels.
     cut: makes [size, size, c] out of the whole picture, instead of the middle square.
+    most_pixels: more are refused.
 
   Returns:
     float32 [size, size, 3] in [-1, 1].
@@ -80,7 +55,9 @@ def read_image(path: str | os.PathLike, size: int, cut: Cut | None = None) -> np
   Raises:
     DataError: the file is missing, damaged, no picture, or smaller than 8 pixels.
   """
-  unit = _composited(_open(path), path, background=1.0, whole=cut is not None)
+  whole = cut is not None
+  picture = _open(path, size, most_pixels, whole=whole)
+  unit = _composited(picture, path, background=1.0, whole=whole, size=size, shown=True)
   if unit.shape[-1] == 1:
     unit = np.repeat(unit, 3, axis=-1)
   if cut is not None:
@@ -90,7 +67,11 @@ def read_image(path: str | os.PathLike, size: int, cut: Cut | None = None) -> np
 
 
 def read_photo(
-  path: str | os.PathLike, largest: int, cut: Callable[..., np.ndarray] | None = None
+  path: str | os.PathLike,
+  largest: int,
+  cut: Callable[..., np.ndarray] | None = None,
+  *,
+  most_pixels: int = MOST_PIXELS,
 ) -> np.ndarray:
   """Reads what `read_image` reads at the picture's own resolution.
 
@@ -98,6 +79,7 @@ def read_photo(
     path: as for `read_image`.
     largest: height and width that are never exceeded, in pixels.
     cut: makes [n, n, c] out of the whole picture and of `largest`, instead of the middle square.
+    most_pixels: more are refused.
 
   Returns:
     uint8 [n, n, 3].
@@ -105,7 +87,9 @@ def read_photo(
   Raises:
     DataError: as for `read_image`.
   """
-  unit = _composited(_open(path), path, background=1.0, whole=cut is not None)
+  whole = cut is not None
+  picture = _open(path, largest, most_pixels, whole=whole)
+  unit = _composited(picture, path, background=1.0, whole=whole, size=largest, shown=True)
   if unit.shape[-1] == 1:
     unit = np.repeat(unit, 3, axis=-1)
   if cut is not None:
@@ -133,7 +117,9 @@ def read_mask(path: str | os.PathLike, size: int, cut: Cut | None = None) -> np.
     DataError: as for `read_image`, or no pixel reaches half of white (an empty mask, or a map of
       class numbers).
   """
-  unit = _composited(_open(path), path, background=0.0, whole=cut is not None)
+  whole = cut is not None
+  picture = _open(path, size, whole=whole)
+  unit = _composited(picture, path, background=0.0, whole=whole, size=size)
   if unit.shape[-1] == 3:
     unit = (unit @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
   if cut is not None:
@@ -198,40 +184,15 @@ def elliptic_mask(size: int) -> np.ndarray:
   return mask.astype(np.float32)[..., None]
 
 
-def _open(path):
-  """The decoded picture, upright; the array of floats of an `Opened` one."""
+def _open(path, size=0, most_pixels=MOST_PIXELS, *, whole=False):
+  """The decoded picture, upright, with a shorter side that is enough for `size` pixels.
+
+  Of an `Opened` one the array of floats, if it is one.
+  """
   if isinstance(content := getattr(path, 'content', None), np.ndarray):
     return _large_enough(content, content.shape[1::-1], path)
-  try:
-    with warnings.catch_warnings():
-      warnings.simplefilter('ignore')  # large pictures and odd metadata are no reason to stop
-      if isinstance(path, Opened):  # not closed here: it is the caller's
-        picture = _upright(path.content)
-      else:
-        source = io.BytesIO(path.content) if isinstance(path, Encoded) else pathlib.Path(path)
-        with Image.open(source) as file:
-          picture = _upright(file)
-  except FileNotFoundError:
-    raise DataError(f'{path}: no such file, expected a picture') from None
-  except IsADirectoryError:
-    raise DataError(f'{path}: expected a picture, this is a folder') from None
-  except Image.UnidentifiedImageError:
-    raise DataError(f'{path}: expected a picture, the content is of no known format') from None
-  except Image.DecompressionBombError:
-    raise DataError(f'{path}: expected a picture of fewer than 179 million pixels') from None
-  except MemoryError:
-    raise
-  except Exception as error:  # decoders fail on damaged files in many ways
-    reason = ' '.join(str(error).split()) or type(error).__name__
-    raise DataError(f'{path}: expected a complete picture ({reason})') from None
+  picture = decode(path, needed=_enough(size, whole) if size else 0, most_pixels=most_pixels)
   return _large_enough(picture, picture.size, path)
-
-
-def _upright(picture):
-  picture.load()
-  picture = ImageOps.exif_transpose(picture)
-  picture.load()
-  return picture
 
 
 def _large_enough(picture, size, path):
@@ -243,6 +204,30 @@ def _large_enough(picture, size, path):
   return picture
 
 
+def _enough(size, whole):
+  """Pixels of a side of which more only cost memory, where `size` are wanted of them.
+
+  In a whole picture the part that is wanted may be small.
+  """
+  return max(_WORKED_ON, 2 * size) * (4 if whole else 1)
+
+
+def _reduced(picture, box, size, whole):
+  """A box of a picture, as it is or, where it is far larger than `size`, as means of its blocks."""
+  factor = min(box[2] - box[0], box[3] - box[1]) // _enough(size, whole) if size else 1
+  if factor < 2:
+    return picture.crop(box)
+  if picture.mode in ('1', 'P', 'PA'):
+    picture = picture.crop(box).convert('RGBA' if 'transparency' in picture.info else 'RGB')
+    return picture.reduce(factor)
+  if not picture.mode.startswith('I;16'):
+    return picture.reduce(factor, box)
+  values = np.asarray(picture)[box[1] : box[3], box[0] : box[2]]
+  rows, columns = (n // factor * factor for n in values.shape)
+  blocks = values[:rows, :columns].reshape(rows // factor, factor, columns // factor, factor)
+  return Image.fromarray(np.round(blocks.mean((1, 3), dtype=np.float32)).astype(np.uint16))
+
+
 def _cut_out(cut, unit, path):
   try:
     return cut(unit)
@@ -250,25 +235,31 @@ def _cut_out(cut, unit, path):
     raise DataError(f'{path}: {error}') from None
 
 
-def _composited(picture, path, *, background, whole=False):
-  """The middle square, or all, as float32 [h, w, 1 or 3] in [0, 1] over a grey background."""
+def _composited(picture, path, *, background, whole=False, size=0, shown=False):
+  """The middle square, or all, as float32 [h, w, 1 or 3] in [0, 1] over a grey background.
+
+  `shown` ones are photographs: their colours are brought to sRGB and their range is looked at.
+  """
   is_array = isinstance(picture, np.ndarray)
+  width, height = picture.shape[1::-1] if is_array else picture.size
+  box = (0, 0, width, height)
   if not whole:
-    width, height = picture.shape[1::-1] if is_array else picture.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
-    if is_array:
-      picture = picture[top : top + side, left : left + side]
-    else:
-      picture = picture.crop((left, top, left + side, top + side))
+    box = (left, top, left + side, top + side)
   if is_array:
-    return picture
+    return picture[box[1] : box[3], box[0] : box[2]]
+  info = picture.info
+  picture = _reduced(picture, box, size, whole)
+  picture.info = info
+  if shown:
+    picture = in_srgb(picture)
   mode = picture.mode
   if mode.startswith('I'):  # 16 bits, also where PIL holds them in 32
-    unit = np.asarray(picture).astype(np.float32)[..., None] / np.float32(65535)
-    if unit.min() < 0 or unit.max() > 1:
+    values = np.asarray(picture).astype(np.float32)[..., None]
+    if values.min() < 0 or values.max() > 65535:
       raise DataError(f'{path}: expected grey values of at most 16 bits')
-    return unit
+    return values / np.float32(_largest(values, path) if shown else 65535)
   if mode == 'F':
     raise DataError(f'{path}: expected whole-number pixels, these are floating-point')
   with warnings.catch_warnings():
@@ -280,12 +271,30 @@ def _composited(picture, path, *, background, whole=False):
     else:
       picture = picture.convert('RGB')
   unit = np.asarray(picture).astype(np.float32) / np.float32(255)
+  if shown and 0 < unit[..., :3].max() < _NEARLY_BLACK:
+    _say(f'{path}: nearly black, its largest value is {unit[..., :3].max() * 255:.0f} of 255')
   if unit.ndim == 2:
     return unit[..., None]
   if unit.shape[-1] == 4:
     alpha = unit[..., 3:]
     unit = unit[..., :3] * alpha + np.float32(background) * (1 - alpha)
   return unit
+
+
+def _largest(values, path):
+  """What white is in a picture of 16 bits: cameras put 10 or 12 into them."""
+  largest = values.max()
+  for bits in (10, 12):
+    if _NEARLY_BLACK * 1023 < largest < 2**bits:
+      _say(f'{path}: its values of 16 bits are at most {largest:.0f}, read as {bits} bits')
+      return 2**bits - 1
+  return 65535
+
+
+@functools.lru_cache(maxsize=4096)
+def _say(text):
+  """Shows a line, the same one only once."""
+  print(text, file=sys.stderr)
 
 
 def _resized(unit, size, shrinking, growing):

@@ -10,17 +10,26 @@ each of them, 'none' leaves one out.
 import functools
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from gan2shape_jax.data.alignment import align, aligned_size, alignment_targets, read_landmarks
+from gan2shape_jax.data.decoding import MOST_PIXELS
 from gan2shape_jax.data.embedded import locate
 from gan2shape_jax.data.errors import DataError
 from gan2shape_jax.data.images import picture_shape, read_depth, read_image, read_mask, read_photo
-from gan2shape_jax.data.latents import latent_files, latent_names, read_latent, read_latents
-from gan2shape_jax.data.listing import in_folder, is_list, listed, neighbours, refuse_duplicates
+from gan2shape_jax.data.latents import latent_files, read_latent, read_named
+from gan2shape_jax.data.listing import (
+  in_folder,
+  is_list,
+  listed,
+  neighbours,
+  refuse_duplicates,
+  same_name,
+)
 
 _NONE = 'none'
 
@@ -59,8 +68,8 @@ class Pictures(Sequence):
     size: height and width in pixels.
   """
 
-  def __init__(self, entries: list[dict], size: int):
-    self._entries = entries
+  def __init__(self, entries: list[dict], size: int, most_pixels: int = MOST_PIXELS):
+    self._entries, self._most_pixels = entries, most_pixels
     self.size = size
     self.names = [entry['name'] for entry in entries]
 
@@ -69,7 +78,7 @@ class Pictures(Sequence):
 
   def __getitem__(self, index):
     if isinstance(index, slice):
-      return Pictures(self._entries[index], self.size)
+      return Pictures(self._entries[index], self.size, self._most_pixels)
     entry = self._entries[index]
     latent = entry['latent']
     cut = cut_photo = None
@@ -81,25 +90,41 @@ class Pictures(Sequence):
       )
 
       def cut_photo(unit, largest):
-        return align(unit, points, targets, aligned_size(points, targets, largest))
+        n = aligned_size(points, targets, largest)
+        return align(unit, points, targets, n, points_of=shape)
 
     def optional(read, kind, *options):
       return None if entry[kind] is None else read(entry[kind], self.size, *options)
 
     return Picture(
       name=entry['name'],
-      image=read_image(entry['image'], self.size, cut),
+      image=read_image(entry['image'], self.size, cut, most_pixels=self._most_pixels),
       mask=optional(read_mask, 'mask', cut),
       latent=read_latent(latent) if isinstance(latent, pathlib.Path) else latent,
       depth=optional(read_depth, 'depth'),
       region=optional(read_mask, 'region'),
       path=entry['image'],
-      photo=functools.partial(read_photo, entry['image'], cut=cut_photo),
+      photo=functools.partial(
+        read_photo, entry['image'], cut=cut_photo, most_pixels=self._most_pixels
+      ),
     )
 
   def sources(self, index: int) -> dict:
     """What a picture is read from: name, image, mask, depth, region (paths) and latent."""
     return dict(self._entries[index])
+
+  def inputs(self, index: int) -> dict:
+    """What a fit of a picture begins from: paths, arrays or None by kind."""
+    entry = self._entries[index]
+    points = None
+    if entry['points'] is not None:
+      points = np.concatenate([np.ravel(np.asarray(part, np.float64)) for part in entry['points']])
+    return {
+      'picture': entry['image'],
+      'landmarks': points,
+      'mask': entry['mask'],
+      'latent': entry['latent'],
+    }
 
 
 def load_pictures(config_data, image_size: int) -> Pictures:
@@ -139,7 +164,9 @@ def load_pictures(config_data, image_size: int) -> Pictures:
   partners = {}
   for kind, setting in (('mask', 'masks'), ('depth', 'depths'), ('region', 'regions')):
     partners[kind] = _partners(_setting(config_data, setting, defaults), names, kind)
-  latents = _latents(_setting(config_data, 'latents', defaults), files, folder_files, names)
+  place = _setting(config_data, 'latents', defaults)
+  # A data set's own archive is in order by definition.
+  latents = _latents(place, files, folder_files, names, said=bool(config_data.latents))
   points = _points(config_data, names, partners)
   entries = [
     {
@@ -151,7 +178,7 @@ def load_pictures(config_data, image_size: int) -> Pictures:
     | {kind: of_name.get(file.stem) for kind, of_name in partners.items()}
     for file in chosen
   ]
-  return Pictures(entries, image_size)
+  return Pictures(entries, image_size, int(config_data.get('most_pixels', MOST_PIXELS)))
 
 
 def selected(config_data, count: int, given: str) -> slice:
@@ -209,34 +236,40 @@ def _partners(place, names, kind):
     return {names[0]: place}
   if not place.is_dir():
     raise DataError(f'{place}: no such folder, expected a {kind} for each picture')
-  wanted = set(names)
-  files = [path for path in in_folder(place) if path.stem in wanted]
+  wanted = {same_name(name) for name in names}
+  files = [path for path in in_folder(place) if same_name(path.stem) in wanted]
   refuse_duplicates(files)
-  found = {path.stem: path for path in files}
+  found = {same_name(path.stem): path for path in files}
   for name in names:
-    if name not in found:
+    if same_name(name) not in found:
       raise DataError(f'{place}: expected a {kind} named {name}.png (or .jpg, ...), there is none')
-  return found
+  return {name: found[same_name(name)] for name in names}
 
 
-def _latents(place, files, folder_files, names):
-  """Name -> latent (an array, or the file with it)."""
+def _latents(place, files, folder_files, names, *, said):
+  """Name -> latent (an array, or the file with it); that they go by order may be said."""
   if place is None:
     return {}
   if place.is_dir():
     return latent_files(place, names)
-  latents, listed_names = read_latents(place), latent_names(place)
-  if listed_names is not None:
-    for name in names:
-      if name not in listed_names:
-        raise DataError(f"{place}: expected a latent of {name}, its 'names' lack it")
-    return dict(zip(listed_names, latents, strict=True))
+  latents = read_named(place)
+  if latents.names is not None:
+    found = {name: latents.of(name, place) for name in names}
+    for name, latent in found.items():
+      if latent is None:
+        raise DataError(f'{place}: {latents.lacking.format(name=name)}')
+    return found
+  # A single picture's comes last: [n, w_dim] of a whole folder may look like [layers, w_dim].
   for order in (folder_files, files):
-    if len(order) == len(latents):
-      return {file.stem: latent for file, latent in zip(order, latents, strict=True)}
+    if len(order) > 1 and (found := latents.in_order(len(order))):
+      if said:
+        print(f'{place}: no names in it, its latents go to the pictures in order', file=sys.stderr)
+      return {file.stem: latent for file, latent in zip(order, found, strict=True)}
+  if len(names) == 1 and (found := latents.in_order(1)):
+    return {names[0]: found[0]}
   raise DataError(
     f"{place}: expected 'w' with a latent for each of {len(folder_files)} pictures, "
-    f'it has {len(latents)}'
+    f'it has {len(latents.arrays)}'
   )
 
 
@@ -252,8 +285,8 @@ def _points(config_data, names, partners):
         f'{place}: expected no {kind} of pictures that are aligned, it belongs to the picture as '
         f'it was taken: --config.data.{kind}s=none leaves it out'
       )
-  found = read_landmarks(place)
+  found = {same_name(name): points for name, points in read_landmarks(place).items()}
   for name in names:
-    if name not in found:
+    if same_name(name) not in found:
       raise DataError(f'{place}: expected a row for {name}, there is none')
-  return {name: (found[name], targets) for name in names}
+  return {name: (found[same_name(name)], targets) for name in names}

@@ -20,8 +20,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gan2shape_jax.data.decoding import Encoded
 from gan2shape_jax.data.errors import DataError
-from gan2shape_jax.data.images import Encoded, read_depth, read_image, read_mask, read_photo
+from gan2shape_jax.data.images import read_depth, read_image, read_mask, read_photo
 from gan2shape_jax.data.pictures import Picture, selected
 
 TFDS = 'tfds:'
@@ -71,6 +72,14 @@ class TfdsPictures(Sequence):
       path=pathlib.Path(where),
       photo=functools.partial(self._photo, row, where),
     )
+
+  def inputs(self, index: int) -> dict:
+    """What a fit of a picture begins from: bytes and arrays by kind."""
+    row = self._rows[index]
+    record = self._records.read(row, f'{self._where}[{row}]')
+    kinds = {'picture': 'image', 'mask': 'mask', 'latent': 'w'}
+    used = {kind: self._used[of] for kind, of in kinds.items() if of in self._used}
+    return {kind: record[feature] for kind, feature in used.items()}
 
   def _photo(self, row, where, largest):
     feature = self._used['image']

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+_WIDEST = 64  # characters of a cell for a terminal
+
 
 def summarize(rows: Sequence[Mapping]) -> list[dict]:
   """The mean and the standard deviation (population) of each metric, as two more rows.
@@ -90,5 +92,6 @@ def _is_number(value):
 
 def _cell(value):
   if not _is_number(value):
-    return str(value)
+    text = ' '.join(str(value).split())
+    return text if len(text) <= _WIDEST else f'{text[: _WIDEST - 1]}…'
   return f'{value:.0f}' if float(value).is_integer() and abs(value) >= 1 else f'{value:.4g}'

@@ -62,7 +62,7 @@ def measure_gan(
 
   scaled = lambda images: images.astype(np.float32) / 127.5 - 1
   real_at = lambda numbers: scaled(real.batch(numbers))
-  frozen, settings = load_frozen(config), setup.settings_from_config(config)
+  frozen, settings = load_frozen(config, critic=False), setup.settings_from_config(config)
 
   def drawn_at(seeds):
     drawn = sources.draw_samples(

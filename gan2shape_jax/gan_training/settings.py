@@ -5,7 +5,7 @@ import math
 
 from ml_collections import ConfigDict
 
-from gan2shape_jax.reconstruction.setup import SettingsError
+from gan2shape_jax.reconstruction.setup import SettingsError, check_seed
 
 GROUP = 4  # images that share one minibatch deviation in the discriminator
 AUGMENTATIONS = ('blit', 'geometric', 'colour')
@@ -76,6 +76,9 @@ def settings_from_config(config: ConfigDict) -> GanSettings:
   Raises:
     SettingsError: one line that names the setting, its value and what is expected.
   """
+  check_seed(config)
+  if config.seed < 0:  # numpy's generators take none
+    raise SettingsError(f'seed={config.seed}: expected at least 0 for gan_training')
   own = config.gan_training
   groups = tuple(part.strip() for part in own.augment.split(',') if part.strip())
   given = {'seed': config.seed, 'image_size': config.image_size, 'augment': groups, 'decay': ()}

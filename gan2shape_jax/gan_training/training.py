@@ -18,6 +18,7 @@ from gan2shape_jax import artefacts, processor
 from gan2shape_jax.artefacts import pictures
 from gan2shape_jax.artefacts.events import Events
 from gan2shape_jax.checkpoints import Checkpoints
+from gan2shape_jax.folder_lock import locked
 from gan2shape_jax.gan_training import outputs, updates
 from gan2shape_jax.gan_training.images import TrainingImages, load_images
 from gan2shape_jax.gan_training.pipeline import Batches
@@ -62,9 +63,10 @@ def train(config: ConfigDict, workdir, *, stop: Callable[[], bool] = lambda: Fal
   check_devices(settings, len(devices))
   images = load_images(config)
   claim = check_workdir(workdir, config)
-  artefacts.write_text(workdir / 'config.json', claim)
   try:
-    return _train(settings, own, workdir, images, devices, stop)
+    with locked(workdir):
+      artefacts.write_text(workdir / 'config.json', claim)
+      return _train(settings, own, workdir, images, devices, stop)
   finally:
     images.close()
 
@@ -74,6 +76,7 @@ def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices,
   programs = updates.build(settings, mesh)
   checkpoints = Checkpoints(workdir / 'checkpoints', keep=2)
   state = updates.place_state(initial_state(settings), mesh)
+  checkpoints.recover(Progress(1, label='GAN').note, anew=False)
   done = checkpoints.latest() or 0
   if done:
     state = _restored(checkpoints, done, state)

@@ -79,7 +79,7 @@ def invert(
     iterations: Adam steps.
     space: 'w' (one latent for all layers) or 'w+' (one for each layer).
     learning_rate: the largest; it rises over the first twentieth and falls to zero by a cosine.
-    lam_features: weight of the features' L1; 0 spares the discriminator.
+    lam_features: weight of the features' L1; 0 spares the discriminator, as does one that is None.
     lam_perceptual: weight of LPIPS; 0 spares VGG16.
     lam_mean: weight of the mean squared distance to the mean latent.
     truncation: as reconstruction will use it: images are made of mean + truncation * (w - mean).
@@ -118,7 +118,8 @@ def invert(
     batch = images[
       jnp.minimum(chosen, count - 1)
     ]  # the last one is filled up with the last picture
-    features = _features(batch, frozen) if lam_features else []
+    compares = lam_features and frozen.discriminator is not None
+    features = _features(batch, frozen) if compares else []
     levels = jax.jit(lpips.vgg_features)(frozen.perceptual, batch) if lam_perceptual else []
     weights = (jnp.float32(lam) for lam in (lam_features, lam_perceptual, lam_mean))
     task = _Task(batch, features, levels, frozen, *weights)

@@ -198,15 +198,19 @@ def loss(trained, networks, images, masks, origin: Source, latent, frozen, setti
   projected, offsets = project(trained, networks, images, origin, latent, frozen, settings)
   terms = {
     'l1': losses.photometric_loss(projected, images, masks),
-    'features': losses.discriminator_feature_loss(
-      losses.image_features(frozen, settings, projected),
-      losses.image_features(frozen, settings, images),
-      masks,
-    ),
+    'features': _feature_distance(projected, images, masks, frozen, settings),
     'latent_norm': jnp.mean(offsets**2),
   }
   terms['total'] = terms['l1'] + terms['features'] + settings.lam_regular * terms['latent_norm']
   return terms['total'], terms
+
+
+def _feature_distance(projected, images, masks, frozen, settings):
+  """L1 of the discriminator's features; 0 where the GAN came without one."""
+  if frozen.discriminator is None:
+    return jnp.float32(0)
+  features = (losses.image_features(frozen, settings, shown) for shown in (projected, images))
+  return losses.discriminator_feature_loss(*features, masks)
 
 
 def pseudo_batch(keys, origin: Source, frozen: Frozen, settings: Settings):

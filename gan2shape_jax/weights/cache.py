@@ -42,7 +42,10 @@ def converted(
   folder = os.environ.get(FOLDER_VARIABLE, _DEFAULT)
   if not folder or all(is_safetensors(path) for path in paths):
     return convert()
-  place = pathlib.Path(folder).expanduser() / f'{kind}-{_key(kind, paths)}.safetensors'
+  folder = os.path.expanduser(folder)
+  if folder.startswith('~'):  # there is no home folder: none is made of that name
+    return convert()
+  place = pathlib.Path(folder) / f'{kind}-{_key(kind, paths)}.safetensors'
   if place.is_file():
     with contextlib.suppress(WeightsError):  # a damaged copy is made again
       return load_safetensors(place)

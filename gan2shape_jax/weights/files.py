@@ -2,7 +2,9 @@
 
 import os
 import pathlib
+import stat
 import tempfile
+import zipfile
 from collections.abc import Mapping
 
 import ml_dtypes
@@ -12,6 +14,8 @@ from safetensors.numpy import save as safetensors_save
 
 _SEPARATOR = '/'
 _MOST_NAMES = 8
+_DEEPEST = 32  # parts of a name
+_SMALL, _MOST_SWOLLEN = 1 << 26, 100  # of archives: bytes, and parts of the file's size
 _DTYPES = {
   'F64': np.float64,
   'F32': np.float32,
@@ -44,13 +48,23 @@ def flatten(params: Mapping, prefix: str = '') -> dict[str, np.ndarray]:
 
 
 def unflatten(flat: Mapping[str, np.ndarray]) -> dict:
-  """The inverse of `flatten` (for dicts without empty groups)."""
+  """The inverse of `flatten` (for dicts without empty groups).
+
+  Raises:
+    ValueError: a name has an empty part, too many parts, or is also the beginning of another.
+  """
   params = {}
   for name, value in flat.items():
-    *groups, last = name.split(_SEPARATOR)
+    *groups, last = parts = name.split(_SEPARATOR)
+    if '' in parts or len(parts) > _DEEPEST:
+      raise ValueError(f'{name!r:.60} cannot be the name of an array')
     place = params
     for group in groups:
       place = place.setdefault(group, {})
+      if not isinstance(place, dict):
+        raise ValueError(f'{name!r:.60} begins with the name of another array')
+    if last in place:
+      raise ValueError(f'{name!r:.60} is the beginning of the name of another array')
     place[last] = value
   return params
 
@@ -114,7 +128,10 @@ def load_safetensors(path: str | os.PathLike, *, dtype=np.float32) -> dict:
     raise WeightsError(f'{path}: expected a safetensors file ({error})') from None
   except KeyError as error:
     raise WeightsError(f'{path}: arrays of the type {error} are not supported') from None
-  return unflatten({name: cast_floating(array, dtype) for name, array in flat.items()})
+  try:
+    return unflatten({name: cast_floating(array, dtype) for name, array in flat.items()})
+  except ValueError as error:
+    raise WeightsError(f'{path}: {error}') from None
 
 
 def cast_floating(array: np.ndarray, dtype) -> np.ndarray:
@@ -123,8 +140,37 @@ def cast_floating(array: np.ndarray, dtype) -> np.ndarray:
   return array.astype(dtype) if dtype is not None and floating else array
 
 
+def irregular(path: str | os.PathLike) -> str:
+  """What a path is that would be read without end or for ever waited for; '' for a plain file."""
+  try:
+    mode = os.stat(path).st_mode
+  except (OSError, ValueError):
+    return ''
+  kinds = ((stat.S_ISFIFO, 'a pipe'), (stat.S_ISSOCK, 'a socket'))
+  kinds += ((stat.S_ISCHR, 'a device'), (stat.S_ISBLK, 'a device'))
+  return next((what for is_one, what in kinds if is_one(mode)), '')
+
+
+def swollen(archive: zipfile.ZipFile, size: int) -> str:
+  """Why an archive is not unpacked: what it would take is out of proportion; else ''.
+
+  Args:
+    archive: an open one.
+    size: of its file in bytes.
+  """
+  entries = archive.infolist()
+  total = sum(entry.file_size for entry in entries)
+  if total > _SMALL + _MOST_SWOLLEN * size:
+    return f'it would take {total:,} bytes unpacked, the file has {size:,}'
+  if any(entry.compress_size > size for entry in entries):
+    return 'it is cut off'
+  return ''
+
+
 def read_bytes(path: str | os.PathLike, count: int = -1) -> bytes:
   """A file's content, or its first `count` bytes; WeightsError where it cannot be read."""
+  if what := irregular(path):
+    raise WeightsError(f'cannot read {path}: expected a file, this is {what}')
   try:
     with open(path, 'rb') as file:
       return file.read(count)
@@ -139,6 +185,36 @@ def is_safetensors(path: str | os.PathLike) -> bool:
     WeightsError: the file cannot be read.
   """
   return read_bytes(path, 9)[8:] == b'{'
+
+
+def floating_arrays(state: Mapping, path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """The entries of a state dict as arrays.
+
+  Args:
+    state: of a file, whatever is in it.
+    path: the file, for messages.
+
+  Returns:
+    Names to arrays of floating-point numbers.
+
+  Raises:
+    WeightsError: one line that names the first entry that is none.
+  """
+  found = {}
+  for name, value in state.items():
+    if not isinstance(name, str):
+      raise WeightsError(f'{path}: expected names of arrays, found {name!r:.40} as one')
+    try:
+      array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+      array = np.empty(0, object)
+    if array.dtype.kind != 'f' and array.dtype.name != 'bfloat16':
+      kind = array.dtype if isinstance(value, np.ndarray) else type(value).__name__
+      raise WeightsError(
+        f'{path}: expected {name:.80} to be an array of floating-point numbers, this is {kind}'
+      )
+    found[name] = array
+  return found
 
 
 def compare_names(expected: Mapping, found: Mapping, *, path: str | os.PathLike):

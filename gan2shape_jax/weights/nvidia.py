@@ -27,6 +27,7 @@ from gan2shape_jax.weights import stylegan2_arrays as arrays
 from gan2shape_jax.weights.files import WeightsError
 from gan2shape_jax.weights.nvidia_names import discriminator_names, generator_names
 from gan2shape_jax.weights.nvidia_pickles import Module, Network
+from gan2shape_jax.weights.stylegan2_checkpoints import refuse_stylegan3
 from gan2shape_jax.weights.stylegan2_shapes import discriminator_shapes, generator_shapes
 
 _MAPPING_MULTIPLIER = 0.01
@@ -98,6 +99,7 @@ def generator_from_state_dict(
   Raises:
     WeightsError: names are missing or unknown, or shapes do not fit each other.
   """
+  refuse_stylegan3(state, path)
   state = _without_filters(state, path)
   depth = max(arrays.count(state, r'mapping\.fc(\d+)\.'), 1)
   blocks = max(arrays.count(state, r'synthesis\.b(\d+)\.'), 1)

@@ -11,7 +11,6 @@ source text stays text.
 import collections
 import io
 import os
-import pickle
 import re
 from collections.abc import Mapping
 
@@ -72,22 +71,22 @@ def read_nvidia_pickle(content: bytes, *, path: str | os.PathLike):
     WeightsError: one line: the file is cut off, no pickle, or refers to other code.
   """
   try:
-    return _Unpickler(io.BytesIO(content), encoding='latin-1').load()
+    return torch_files.load_checked(_Unpickler(io.BytesIO(content)))
   except torch_files.RefusedError as error:
     raise WeightsError(f'{path}: {_EXPECTED}; {error}') from None
-  except Exception as error:  # an unpickler fed with arbitrary bytes raises almost anything
+  except (Exception, MemoryError) as error:  # arbitrary bytes make an unpickler raise anything
     detail = ' '.join(str(error).split()) or type(error).__name__
     raise WeightsError(f'{path}: {_EXPECTED}, this one is damaged ({detail[:200]})') from None
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(torch_files.SafeUnpickler):
   """An unpickler that knows the names of NVIDIA's pickles and no other."""
 
   def find_class(self, module, name):
     found = _KNOWN.get((module, name))
     if found is None:
       raise torch_files.RefusedError(f'it refers to {module}.{name}, which was not run')
-    return found
+    return found if isinstance(found, type) else torch_files.Function(found)
 
 
 class _Dict(dict):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gan2shape_jax.models import lpips
-from gan2shape_jax.weights.files import compare_names
+from gan2shape_jax.weights.files import compare_names, floating_arrays
 
 _NUMBERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
@@ -33,8 +33,8 @@ def perceptual_from_state_dicts(
   Raises:
     WeightsError: if names are missing or left over, or shapes do not fit; all are listed.
   """
-  vgg = {k: np.asarray(v) for k, v in vgg.items() if not k.startswith('classifier.')}
-  heads = {k: np.asarray(v) for k, v in heads.items()}
+  vgg = {k: v for k, v in vgg.items() if not str(k).startswith('classifier.')}
+  vgg, heads = floating_arrays(vgg, path), floating_arrays(heads, path)
   expected, channels, widths = {}, 3, []
   for number in _NUMBERS:
     weight = vgg.get(f'features.{number}.weight')

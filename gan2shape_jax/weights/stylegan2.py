@@ -15,6 +15,7 @@ import numpy as np
 from gan2shape_jax.weights import files, nvidia, nvidia_pickles, torch_files
 from gan2shape_jax.weights import stylegan2_arrays as arrays
 from gan2shape_jax.weights.files import WeightsError
+from gan2shape_jax.weights.stylegan2_checkpoints import normalised
 from gan2shape_jax.weights.stylegan2_shapes import discriminator_shapes, generator_shapes
 
 _MAPPING_MULTIPLIER = 0.01
@@ -40,9 +41,9 @@ def read_stylegan2(path: str | os.PathLike, *, dtype=np.float32) -> StyleGAN2:
 
   Args:
     path: one of these, told apart by content: a PyTorch checkpoint {'g_ema': ..., 'd': ...,
-      'latent_avg': ...} (other entries are not looked at), a network pickle of NVIDIA's PyTorch or
-      TensorFlow versions, or a safetensors file with the groups 'generator' and 'discriminator'
-      and an array 'mean_latent'. Only the generator must be there.
+      'latent_avg': ...} or in another form (`stylegan2_checkpoints`), a network pickle of NVIDIA's
+      PyTorch or TensorFlow versions, or a safetensors file with the groups 'generator' and
+      'discriminator' and an array 'mean_latent'. Only the generator must be there.
     dtype: the type of the arrays returned; None keeps the file's.
 
   Returns:
@@ -66,6 +67,9 @@ def read_stylegan2(path: str | os.PathLike, *, dtype=np.float32) -> StyleGAN2:
       f"{path}: expected a StyleGAN2: a safetensors file, a PyTorch checkpoint or NVIDIA's pickle"
     )
   flat = files.flatten(groups)
+  for name, array in flat.items():
+    if not np.isfinite(array.astype(np.float32, copy=False)).all():
+      raise WeightsError(f'{path}: expected finite numbers, some of {name} are not')
   groups = files.unflatten({k: files.cast_floating(array, dtype) for k, array in flat.items()})
   return StyleGAN2(*(groups.get(name) for name in _GROUPS))
 
@@ -220,14 +224,16 @@ def discriminator_from_state_dict(
 
 
 def _groups_of_checkpoint(content, path):
-  """The groups of a checkpoint with rosinality's names."""
-  if not isinstance(content, Mapping) or not isinstance(content.get('g_ema'), Mapping):
-    raise WeightsError(f"{path}: expected a checkpoint with a state dict 'g_ema'")
-  groups = {'generator': generator_from_state_dict(content['g_ema'], path=path)}
-  if isinstance(content.get('d'), Mapping):
-    groups['discriminator'] = discriminator_from_state_dict(content['d'], path=path)
-  if isinstance(content.get('latent_avg'), np.ndarray):
-    groups['mean_latent'] = content['latent_avg'].reshape(-1)
+  """The groups of a PyTorch checkpoint."""
+  checkpoint = normalised(content, path)
+  by_rosinality = 'input.input' in checkpoint.generator
+  make = generator_from_state_dict if by_rosinality else nvidia.generator_from_state_dict
+  groups = {'generator': make(checkpoint.generator, path=path)}
+  if checkpoint.discriminator is not None:
+    make = discriminator_from_state_dict if by_rosinality else nvidia.discriminator_from_state_dict
+    groups['discriminator'] = make(checkpoint.discriminator, path=path)
+  if checkpoint.mean_latent is not None:
+    groups['mean_latent'] = checkpoint.mean_latent
     arrays.check_mean_latent(groups, path)
   return groups
 

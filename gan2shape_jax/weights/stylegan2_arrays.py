@@ -13,7 +13,7 @@ import numpy as np
 from gan2shape_jax.weights import files
 from gan2shape_jax.weights.files import WeightsError
 
-_FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 _Path = str | os.PathLike
 
 
@@ -46,7 +46,7 @@ def check_mean_latent(groups: Mapping, path: _Path):
 
 def check_filter(name: str, kernel: np.ndarray, gain: float, path: _Path):
   """Refuses a blur other than `gain` times the [1, 3, 3, 1] that the models have built in."""
-  if kernel.shape != _FILTER.shape or not np.allclose(kernel, gain * _FILTER, atol=1e-3):
+  if kernel.shape != FILTER.shape or not np.allclose(kernel, gain * FILTER, atol=1e-3):
     raise WeightsError(f'{path}: {name} is not the [1, 3, 3, 1] filter that is supported')
 
 

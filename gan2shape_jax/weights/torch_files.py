@@ -11,14 +11,16 @@ Source:
 
 import collections
 import io
+import math
 import os
 import pickle
+import pickletools
 import zipfile
 
 import ml_dtypes
 import numpy as np
 
-from gan2shape_jax.weights.files import WeightsError, read_bytes
+from gan2shape_jax.weights.files import WeightsError, read_bytes, swollen
 
 _STORAGE_TYPES = {
   'DoubleStorage': np.dtype(np.float64),
@@ -36,6 +38,7 @@ _ZIP_START = b'PK\x03\x04'
 _LEGACY_START = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # the magic number's pickle
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
+_LARGEST_REPEATED = 1 << 22  # numbers of a tensor that shows some several times
 _EXPECTED = 'expected a PyTorch checkpoint'
 
 
@@ -71,7 +74,7 @@ def read_torch_file(path: str | os.PathLike) -> dict:
     raise WeightsError(f'{path}: {_EXPECTED} of tensors only; {error}') from None
   except zipfile.BadZipFile:
     raise WeightsError(f'{path}: {_EXPECTED}, but the zip archive is damaged or cut off') from None
-  except Exception as error:  # an unpickler fed with arbitrary bytes raises almost anything
+  except (Exception, MemoryError) as error:  # arbitrary bytes make an unpickler raise anything
     detail = ' '.join(str(error).split()) or type(error).__name__
     raise WeightsError(f'{path}: {_EXPECTED} ({detail[:200]})') from None
 
@@ -82,6 +85,8 @@ def _read_zip(content):
     pickles = [name for name in archive.namelist() if name.split('/')[1:] == ['data.pkl']]
     if len(pickles) != 1:
       raise RefusedError('the zip archive has no data.pkl')
+    if reason := swollen(archive, len(content)):
+      raise RefusedError(reason)
     folder = pickles[0].split('/')[0]
     order = f'{folder}/byteorder'
     if order in archive.namelist() and archive.read(order) != b'little':
@@ -93,7 +98,7 @@ def _read_zip(content):
         storages[key] = _as_numbers(archive.read(f'{folder}/data/{key}'), dtype, size)
       return storages[key]
 
-    return _Unpickler(io.BytesIO(archive.read(pickles[0])), find_storage).load()
+    return load_checked(_Unpickler(io.BytesIO(archive.read(pickles[0])), find_storage))
 
 
 def read_stream(content: bytes):
@@ -110,20 +115,24 @@ def read_stream(content: bytes):
     Exception: almost any other, where it is damaged.
   """
   file = io.BytesIO(content)
-  if _Unpickler(file).load() != _LEGACY_MAGIC or _Unpickler(file).load() != _LEGACY_PROTOCOL:
+  load = lambda *given: load_checked(_Unpickler(file, *given))
+  if load() != _LEGACY_MAGIC or load() != _LEGACY_PROTOCOL:
     raise RefusedError('it does not begin like one')
-  if not _Unpickler(file).load().get('little_endian', True):
+  if not load().get('little_endian', True):
     raise RefusedError('its numbers are not little-endian')
   # The storages come last: arrays are made on them at once and filled afterwards.
   storages = {}
 
   def find_storage(key, dtype, size):
-    if size * dtype.itemsize > len(content):
-      raise RefusedError('it is cut off')
-    return storages.setdefault(key, np.zeros(size, dtype))
+    if key not in storages:
+      taken = sum(storage.nbytes for storage in storages.values())
+      if taken + size * dtype.itemsize > len(content):
+        raise RefusedError('it is cut off')
+      storages[key] = np.zeros(size, dtype)
+    return storages[key]
 
-  result = _Unpickler(file, find_storage).load()
-  for key in _Unpickler(file).load():
+  result = load(find_storage)
+  for key in load():
     size = int.from_bytes(file.read(8), 'little')
     storage = storages.get(key)
     if storage is None or storage.size != size:
@@ -138,31 +147,85 @@ def _as_numbers(raw, dtype, size):
   return np.frombuffer(raw, dtype, size)
 
 
+def load_checked(unpickler: 'SafeUnpickler'):
+  """Loads a pickle after a look at its instructions.
+
+  The memo is an array in the unpickler, as long as its largest index, and bytes are made as long as
+  they are said to be: a few bytes of a file could ask for any amount of memory.
+
+  Raises:
+    RefusedError: it asks for more memory than its length explains.
+    Exception: almost any other, where it is damaged.
+  """
+  file = unpickler.file
+  start, length = file.tell(), file.getbuffer().nbytes
+  for instruction, argument, _ in pickletools.genops(file):
+    if 'PUT' in instruction.name and argument is not None and argument > length:
+      raise RefusedError('it asks for more memory than a file of its length needs')
+  file.seek(start)
+  return unpickler.load()
+
+
+class Function:
+  """A function of this program for an unpickler: a file can call it, and change nothing of it."""
+
+  __slots__ = ('_call',)
+
+  def __init__(self, call):
+    object.__setattr__(self, '_call', call)
+
+  def __call__(self, *arguments):
+    """Calls the function."""
+    return self._call(*arguments)
+
+  def __setattr__(self, name, value):
+    raise RefusedError('it changes a function')
+
+  def __setstate__(self, state):
+    raise RefusedError('it changes a function')
+
+
+class SafeUnpickler(pickle.Unpickler):
+  """An unpickler whose file can be looked at before."""
+
+  def __init__(self, file: io.BytesIO):
+    super().__init__(file, encoding='latin-1')
+    self.file = file
+
+
 class _StorageType:
   """Carries a type past the unpickler; numpy's own would accept a state from the file."""
 
   def __init__(self, dtype):
     self.dtype = dtype
 
+  def __setstate__(self, state):
+    raise RefusedError('it changes a type')
+
 
 class Namespace:
   """Stands in for `argparse.Namespace`, in which training scripts keep their settings."""
 
+  def __setstate__(self, state):  # also keeps a file from setting attributes of the class
+    if not isinstance(state, dict):
+      raise RefusedError('it has malformed settings')
+    self.settings = state
 
-class _Unpickler(pickle.Unpickler):
+
+class _Unpickler(SafeUnpickler):
   """An unpickler that knows tensors and containers, and no other name."""
 
   def __init__(self, file, find_storage=None):
-    super().__init__(file, encoding='latin-1')
+    super().__init__(file)
     self._find_storage = find_storage
 
   def find_class(self, module, name):
     if (module, name) == ('collections', 'OrderedDict'):
       return collections.OrderedDict
     if module == 'torch._utils' and name == '_rebuild_tensor_v2':
-      return rebuild_tensor
+      return Function(rebuild_tensor)
     if module == 'torch._utils' and name == '_rebuild_parameter':
-      return rebuild_parameter
+      return Function(rebuild_parameter)
     if (module, name) == ('argparse', 'Namespace'):
       return Namespace
     if module == 'torch' and name == 'Size':
@@ -205,6 +268,8 @@ def rebuild_tensor(storage: np.ndarray, offset: int, shape, strides, *unused) ->
   last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
   if 0 not in shape and last >= storage.size:
     raise RefusedError('it has a tensor larger than its storage')
+  if math.prod(shape) > max(storage.size, _LARGEST_REPEATED):
+    raise RefusedError('it has a tensor that repeats its storage without end')
   byte_strides = [stride * storage.itemsize for stride in strides]
   return np.lib.stride_tricks.as_strided(storage[offset:], shape, byte_strides)
 

@@ -1,0 +1,79 @@
+"""SIGTERM and Ctrl-C end a command alike: what is going on is saved, and one line says so.
+
+Importing this module takes both signals over; a script does so before its other imports, which
+take seconds. Until `watch` is called nothing has begun, and a signal ends the process at once.
+Afterwards the first one asks for the end, and the second Ctrl-C does not wait for it.
+"""
+
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+GRACE = 10.0  # seconds between the signal and the end, whatever is going on
+GOES_ON = 'the same command goes on from the last checkpoint'
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_received: list[int] = []
+_watched = threading.Event()
+_asked = threading.Event()
+
+
+def status() -> int:
+  """The exit status after a signal: 0 as all is saved, 130 after Ctrl-C, which ends scripts."""
+  return 130 if signal.SIGINT in _received else 0
+
+
+def by_hand() -> bool:
+  """Whether Ctrl-C was pressed; programs that were started from here then end by it too."""
+  return signal.SIGINT in _received
+
+
+def watch() -> Callable[[], bool]:
+  """Returns a function that tells whether a signal has come.
+
+  Python sees a signal only between its own steps, not while a program is being compiled. So a
+  thread is woken beside, and ends the process if that takes too long: everything on disk is whole
+  at any time, and compiling follows a checkpoint, so little is lost.
+  """
+  read, write = os.pipe()
+  os.set_blocking(write, False)
+  signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+  _watched.set()
+
+  def wait():
+    while (number := os.read(read, 1)[0]) not in _SIGNALS:
+      pass
+    if number not in _received:  # the handler has not come to it yet
+      _received.append(number)
+    end = time.monotonic() + GRACE
+    while (left := end - time.monotonic()) > 0:
+      if select.select([read], [], [], left)[0] and os.read(read, 1)[0] == signal.SIGINT:
+        _end(f'stopped: {GOES_ON}')
+    _end(f'stopped {GRACE:.0f} s after the signal, before a new checkpoint was whole: {GOES_ON}')
+
+  threading.Thread(target=wait, daemon=True).start()
+  return _asked.is_set
+
+
+def _handle(number, frame):
+  again = _asked.is_set() and number == signal.SIGINT
+  _received.append(number)
+  _asked.set()
+  if again or not _watched.is_set():
+    _end(f'stopped: {GOES_ON}')
+
+
+def _end(line):
+  # Not by print: the main thread may be within one.
+  os.write(2, f'{line}\n'.encode())
+  sys.stdout.flush()
+  os._exit(status())
+
+
+for _number in _SIGNALS:
+  signal.signal(_number, _handle)
