@@ -26,7 +26,11 @@ def run(code, *given):
   return result.returncode, result.stderr.splitlines()
 
 
-SEND = 'from gan2shape_jax.cli import interruption\nimport os, signal, time\nsend = lambda n: os.kill(os.getpid(), n)\n'
+SEND = """
+import os, signal, time
+from gan2shape_jax.cli import interruption
+send = lambda number: os.kill(os.getpid(), number)
+"""
 
 
 @pytest.mark.parametrize(('number', 'status'), [('SIGTERM', 0), ('SIGINT', 130)])
