@@ -21,6 +21,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _received: list[int] = []
 _watched = threading.Event()
 _asked = threading.Event()
+_ending = threading.Lock()
 
 
 def status() -> int:
@@ -69,6 +70,9 @@ def _handle(number, frame):
 
 
 def _end(line):
+  # The handler and the thread beside it may both come here; one line is enough.
+  if not _ending.acquire(blocking=False):
+    return
   # Not by print: the main thread may be within one.
   os.write(2, f'{line}\n'.encode())
   sys.stdout.flush()
