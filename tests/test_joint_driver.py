@@ -304,6 +304,7 @@ def test_trainings_stopped_at_any_time_end_with_the_same_networks(config, monkey
     'networks.safetensors',
     'config.json',
     'pictures.txt',
+    'inputs.json',
     'events',
   }
   expected = load_file(path)

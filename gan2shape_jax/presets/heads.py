@@ -59,4 +59,5 @@ def get_config(variant: str = ''):
   config.projection.lam_latent = 0.5
   config.stages.count = 1
   config.stages.first = stage(60, 80, 100, flip1=True, flip3=True)
+  config.stages.later = stage(40, 20, 60, flip1=True, flip3=True)  # where more are asked for
   return config
