@@ -18,6 +18,16 @@ import pytest
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
+# Files of tests that compile or draw for long; `-m fast` leaves them out.
+SLOW = (
+  'api', 'artefacts', 'bad_input', 'benchmarks', 'benchmarks_nets', 'configs', 'direct', 'driver',
+  'evaluate', 'fitting', 'gan_augmentation', 'gan_losses', 'gan_quality', 'gan_training',
+  'gan_updates', 'golden', 'head_rendering', 'hosts', 'importers', 'interruption', 'inversion',
+  'invert_command', 'joint_driver', 'joint_views', 'page', 'parallel', 'parsing', 'photo_texture',
+  'precision', 'predict', 'pretrain', 'projection_table', 'refinement', 'renderer', 'run',
+  'samples', 'stylegan2', 'true_views', 'warping', 'wheel', 'without_discriminator',
+)  # fmt: skip
+
 TESTDATA = pathlib.Path(__file__).parent / 'testdata'
 
 
@@ -28,6 +38,12 @@ def pytest_addoption(parser):
     default=TESTDATA / 'golden',
     help='folder of reference fixtures to replay (default: the subset in tests/testdata/golden)',
   )
+
+
+def pytest_collection_modifyitems(items):
+  for item in items:
+    if item.path.stem.removeprefix('test_') not in SLOW:
+      item.add_marker('fast')
 
 
 def pytest_configure(config):

@@ -36,10 +36,11 @@ SETTINGS = Settings(
 @functools.cache
 def frozen():
   """An untrained GAN of 16 pixels."""
-  networks = [parameters.plain(params) for params in parameters.initial(GAN)]
-  generator, discriminator = jax.tree.map(jnp.asarray, networks)
-  prior = jax.tree.map(jnp.asarray, load_prior('embedded:heads'))
-  mean = jnp.zeros(stylegan2.latent_size(generator))
+  with jax.ensure_compile_time_eval():  # kept, also where the first call is within a trace
+    networks = [parameters.plain(params) for params in parameters.initial(GAN)]
+    generator, discriminator = jax.tree.map(jnp.asarray, networks)
+    prior = jax.tree.map(jnp.asarray, load_prior('embedded:heads'))
+    mean = jnp.zeros(stylegan2.latent_size(generator))
   return Frozen(generator, discriminator, None, mean, prior)
 
 
@@ -82,7 +83,8 @@ def instance(seed=1):
   rng = np.random.default_rng(seed)
   image = rng.uniform(-1, 1, (SIZE, SIZE, 3)).astype(np.float32)
   latent = rng.normal(size=stylegan2.latent_size(frozen().generator)).astype(np.float32)
-  return jax.tree.map(jnp.asarray, Instance(image, np.ones((SIZE, SIZE, 1), np.float32), latent))
+  with jax.ensure_compile_time_eval():
+    return jax.tree.map(jnp.asarray, Instance(image, np.ones((SIZE, SIZE, 1), np.float32), latent))
 
 
 # The same with the factors themselves as unknowns, and latents refined.
@@ -104,6 +106,11 @@ DIRECT = dataclasses.replace(
 def directions():
   """The principal directions of the GAN's own latents, [w_dim, n]."""
   generator = frozen().generator
+  with jax.ensure_compile_time_eval():
+    return _directions(generator)
+
+
+def _directions(generator):
   z = jax.random.normal(jax.random.key(5), (400, stylegan2.latent_size(generator)))
   return jnp.asarray(principal_directions(stylegan2.mapping(generator, z)))
 
