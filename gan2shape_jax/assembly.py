@@ -69,7 +69,11 @@ def assemble(config: ConfigDict, *, frozen: Frozen | None = None) -> Assembly:
     DataError: the prior of views and lights is missing or not a Gaussian.
   """
   settings = setup.settings_from_config(config)
-  frozen = load_frozen(config) if frozen is None else _with_basis(config, frozen)
+  if frozen is None:
+    frozen = load_frozen(config)
+  else:
+    _check_critic(frozen.discriminator, config)
+    frozen = _with_basis(config, frozen)
   layers = stylegan2.num_modules(frozen.generator) - 1
   if config.sampling.f1_depth > layers:
     raise setup.SettingsError(
@@ -175,15 +179,9 @@ def load_frozen(config: ConfigDict, *, critic: bool | None = None) -> Frozen:
   path = locate(config.gan.weights, 'stylegan2.safetensors')
   gan = converted('stylegan2', [path], functools.partial(_gan, path))
   generator, discriminator = gan['generator'], gan.get('discriminator')
-  if critic is None:
-    critic = config.loss.perceptual == 'discriminator' and config.mode != 'predict'
+  _check_critic(discriminator, config, critic)
   if discriminator is not None:
     _check_discriminator(discriminator, config, path)
-  elif critic:
-    raise WeightsError(
-      f'{path}: expected a discriminator beside the generator; without one, '
-      '--config.loss.perceptual=lpips or none'
-    )
   perceptual = None
   if config.loss.perceptual == 'lpips':
     if not config.loss.perceptual_weights:
@@ -211,6 +209,17 @@ def _with_basis(config, frozen):
   if setup.refine_iterations(config):
     basis = jax.device_put(latent_space.basis(frozen.generator, _MEAN_LATENT_SAMPLES))
   return frozen._replace(latent_basis=basis, latent_directions=None)
+
+
+def _check_critic(discriminator, config, critic=None):
+  """Refuses a GAN that lacks the discriminator; see `load_frozen`."""
+  if critic is None:
+    critic = config.loss.perceptual == 'discriminator' and config.mode != 'predict'
+  if critic and discriminator is None:
+    raise WeightsError(
+      f'{locate(config.gan.weights, "stylegan2.safetensors")}: expected a discriminator beside the '
+      'generator; without one, loss.perceptual is lpips or none'
+    )
 
 
 def _check_discriminator(discriminator, config, path):

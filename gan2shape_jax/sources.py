@@ -110,11 +110,7 @@ def load_pictures(config: ConfigDict) -> Sequence:
       f'data.num={num}, data.start={start}: expected how many samples, at least 1, from which '
       'seed on (--config.data.num=8)'
     )
-  if start + num > _SEEDS:
-    raise data.DataError(
-      f'data.start={start}, data.num={num}: expected seeds of samples below {_SEEDS}'
-    )
-  return Samples(config, range(start, start + num))
+  return Samples(config, _checked_seeds(range(start, start + num)))
 
 
 def sample_name(seed: int) -> str:
@@ -136,13 +132,16 @@ def draw_samples(
 
   Returns:
     A `Drawn`; `images` are what reconstruction makes of `latents`.
+
+  Raises:
+    DataError: a seed is none that random keys are made of.
   """
   frozen = frozen._replace(discriminator=None, perceptual=None, prior=None)
   # Nothing else matters to the images; so other settings do not compile anew.
   settings = dataclasses.replace(
     Settings(), truncation=settings.truncation, crop=settings.crop, origin_size=settings.origin_size
   )
-  seeds = np.asarray(seeds, np.uint32)
+  seeds = np.asarray(_checked_seeds(seeds), np.uint32)
   padded = np.concatenate([seeds, np.repeat(seeds[-1:], -len(seeds) % _BATCH)])
   batches = [
     _draw(jnp.asarray(batch), frozen, jnp.float32(spread), settings, size)
@@ -150,6 +149,13 @@ def draw_samples(
   ]
   images, latents = (np.concatenate(parts)[: len(seeds)] for parts in zip(*batches, strict=True))
   return Drawn(images, latents)
+
+
+def _checked_seeds(seeds):
+  for seed in (min(seeds), max(seeds)):
+    if not 0 <= seed < _SEEDS:
+      raise data.DataError(f'sample {seed}: expected seeds from 0 to {_SEEDS - 1}')
+  return seeds
 
 
 @functools.partial(jax.jit, static_argnames=('settings', 'size'))

@@ -293,6 +293,8 @@ def test_another_seed_is_that_of_a_run(model):
 
 
 def test_errors_of_a_fit_and_of_the_caller(model):
+  with pytest.raises(gan2shape_jax.SettingsError, match=f'seed={2**40}: expected a number from'):
+    gan2shape_jax.reconstruct(HEAD, model, seed=2**40)
   with pytest.raises(gan2shape_jax.DataError, match=r'001\.png: expected a latent \[.*is \[7\]'):
     gan2shape_jax.reconstruct(HEAD, model, latent=np.zeros(7))
 
@@ -338,8 +340,11 @@ def test_inversion_and_samples(model, quiet):
   assert found.latent.shape == drawn.latents[0].shape
   assert found.image_l1 == pytest.approx(np.abs(found.image - drawn.images[0]).mean(), abs=1e-3)
   assert [call[:3] for call in calls] == [(1, 2, 'inversion'), (2, 2, 'inversion')]
-  with pytest.raises(gan2shape_jax.DataError, match='n=0, seed=0: expected'):
-    gan2shape_jax.sample(model, 0)
+  for n, seed, expected in ((0, 0, 'n=0: expected'), (1, -1, 'sample -1: expected seeds')):
+    with pytest.raises(gan2shape_jax.DataError, match=expected):
+      gan2shape_jax.sample(model, n, seed=seed)
+  with pytest.raises(gan2shape_jax.DataError, match='sample 4294967296: expected seeds'):
+    gan2shape_jax.sample(model, 2, seed=2**32 - 1)
 
 
 def test_a_prediction_equals_that_of_a_run(tmp_path, capfd, model):

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+import gan2shape_jax
 from gan2shape_jax import data, fitting, sources, weights
 from gan2shape_jax.assembly import Assembly, load_frozen
 from gan2shape_jax.checkpoints import Checkpoints
@@ -42,6 +43,14 @@ def test_only_what_compares_by_it_asks_for_it(config):
   assert load_frozen(config).discriminator is None
   config.loss.perceptual, config.mode = 'discriminator', 'predict'
   assert load_frozen(config).discriminator is None
+
+
+def test_from_python_too(config):
+  model = gan2shape_jax.load(config, image_size=64)
+  assert gan2shape_jax.sample(model, 1).images.shape == (1, 64, 64, 3)
+  image = np.zeros((64, 64, 3), np.uint8)
+  with pytest.raises(weights.WeightsError, match=r'generator\.safetensors: expected a discrim'):
+    gan2shape_jax.reconstruct(image, model, latent=model.frozen.mean_latent)
 
 
 def test_samples(config):

@@ -138,10 +138,10 @@ def sample(model: Model, n: int, *, seed: int = 0, truncation: float = 1.0) -> s
     any as image and latent.
 
   Raises:
-    DataError: n is below 1 or the seed below 0.
+    DataError: n is below 1, or a seed is not within 0 and 2**32 - 1.
   """
-  if n < 1 or seed < 0:
-    raise data.DataError(f'n={n}, seed={seed}: expected how many, at least 1, and a seed from 0 on')
+  if n < 1:
+    raise data.DataError(f'n={n}: expected how many, at least 1')
   settings = setup.settings_from_config(model.config)
   seeds = range(seed, seed + n)
   return sources.draw_samples(model.frozen, settings, model.size, seeds, spread=truncation)

@@ -71,10 +71,13 @@ class Model:
       progress: function of `CalledProgress`, or None.
 
     Raises:
-      SettingsError: the mode needs trained networks, or devices that are not there.
-      WeightsError: the networks' file is missing, damaged or does not fit.
+      SettingsError: the mode needs trained networks, or devices that are not there; or the seed
+        is none.
+      WeightsError: the networks' file is missing, damaged or does not fit; or the GAN lacks the
+        discriminator that the fit compares by.
     """
     config = self.config_for(mode, seed)
+    setup.check_seed(config)
     if mode not in self._ready:
       base = self.config_for(mode)
       setup.check_config(base)

@@ -48,7 +48,8 @@ def get_config(variant: str = ''):
   config.fit.factors = 'direct'
   config.fit.box = (0.05, 0.89, 0.22, 0.78)
   # The GAN's turned pictures are not one rigid head: the more the shape learns from them, the
-  # further it goes from the truth, even with the views that they truly have. So it hardly moves.
+  # further it goes from the truth, also with the views that a judge sees in them
+  # (docs/experiments_log.md). So it hardly moves.
   config.fit.views = 'told'
   config.fit.depth_rate, config.fit.view_rate, config.fit.own_view_rate = 5e-4, 3e-3, 1e-3
   config.fit.hold_views = 0.1
