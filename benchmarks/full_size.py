@@ -19,10 +19,12 @@ import jax.numpy as jnp
 from absl import flags
 from ml_collections import ConfigDict
 
+from gan2shape_jax.errors import SettingsError
 from gan2shape_jax.models import lpips
-from gan2shape_jax.reconstruction import programs, setup
+from gan2shape_jax.pipeline import config_checks, network_modules, setup
+from gan2shape_jax.reconstruction import programs
 from gan2shape_jax.reconstruction.state import Frozen, Instance, Projections, ViewLightPrior
-from gan2shape_jax.weights.files import unflatten
+from gan2shape_jax.weights.array_files import unflatten
 from gan2shape_jax.weights.stylegan2_shapes import published_shapes
 
 _BATCH = flags.DEFINE_integer('batch_size', 2, 'pseudo samples an iteration')
@@ -73,7 +75,9 @@ def full_size_shapes(config: ConfigDict) -> FullSize:
   perceptual = _lpips_shapes(shape) if config.loss.perceptual == 'lpips' else None
   frozen = Frozen(generator, discriminator, perceptual, shape(LATENT_SIZE), prior)
   size, batch = config.image_size, config.sampling.batch_size
-  params = setup.parameter_shapes(setup.build_modules(config, LATENT_SIZE), size)
+  params = network_modules.parameter_shapes(
+    network_modules.build_modules(config, LATENT_SIZE), size
+  )
   instance = Instance(shape(size, size, 3), shape(size, size, 1), shape(LATENT_SIZE))
   projections = Projections(
     shape(1, batch, size, size, 3),
@@ -113,8 +117,10 @@ def run_all(config: ConfigDict, everything: FullSize, call):
   Returns:
     The parameters at the end.
   """
-  modules = setup.build_modules(config, LATENT_SIZE)
-  built = programs.build(setup.build_networks(modules), setup.settings_from_config(config))
+  modules = network_modules.build_modules(config, LATENT_SIZE)
+  built = programs.build(
+    network_modules.build_networks(modules), setup.settings_from_config(config)
+  )
   params, frozen, instance, projections = everything
   stage, key = config.stages.first, jax.random.key(0)
   if built.begin is not None:
@@ -160,12 +166,10 @@ def _timed(name, function, *arguments):
 def work(config: ConfigDict, workdir: str, stop) -> str:
   """The command: one iteration of each step."""
   del workdir, stop
-  setup.check_config(config)
+  config_checks.check_config(config)
   config.sampling.batch_size = _BATCH.value
   if pathlib.Path(config.gan.weights).name not in GANS:
-    raise setup.SettingsError(
-      f'gan.weights={config.gan.weights}: expected one of {", ".join(GANS)}'
-    )
+    raise SettingsError(f'gan.weights={config.gan.weights}: expected one of {", ".join(GANS)}')
   shapes = full_size_shapes(config)
   for name, part in (('generator', shapes.frozen.generator), *shapes.params.items()):
     print(f'{name:14} {count_parameters(part):12,} parameters')

@@ -23,9 +23,10 @@ import jax
 import numpy as np
 
 from benchmarks import measuring
-from gan2shape_jax import gan_training, processor
+from gan2shape_jax import gan_training
 from gan2shape_jax.reconstruction.parallel import data_mesh
-from gan2shape_jax.weights.files import flatten
+from gan2shape_jax.runtime import cpu_devices
+from gan2shape_jax.weights.array_files import flatten
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KINDS = gan_training.Updates._fields
@@ -246,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
   parser = measuring.parser(__doc__, config='configs/train_heads.py', seconds=4.0)
   options = parser.parse_args(arguments)
   settings = gan_training.settings_from_config(measuring.load_config(options.config))
-  processor.divide(gan_training.most_devices(settings, processor.device_count()))
+  cpu_devices.divide(gan_training.most_devices(settings, cpu_devices.device_count()))
   report = benchmark(settings, options.rounds, options.seconds)
   return measuring.show(report, format_report(report), options.json)
 

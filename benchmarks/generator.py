@@ -23,10 +23,10 @@ import numpy as np
 from jax import lax
 
 from benchmarks import gan_training, measuring
-from gan2shape_jax import artefacts
-from gan2shape_jax.assembly import load_frozen
 from gan2shape_jax.models import resampling, stylegan2
-from gan2shape_jax.weights.files import flatten
+from gan2shape_jax.pipeline.frozen_weights import load_frozen
+from gan2shape_jax.storage import atomic_files
+from gan2shape_jax.weights.array_files import flatten
 
 PASSES = 'forward', 'and backward'
 _SAME = ((1, 1), (1, 1))
@@ -248,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     print(f'batch {batch} ...', file=sys.stderr, flush=True)
     report['rows'] += measure_batch(params, batch, options)
     if options.json:  # at once: a run that is cut short keeps what it measured
-      artefacts.write_json(options.json, report)
+      atomic_files.write_json(options.json, report)
   print(_format(report))
   return report
 

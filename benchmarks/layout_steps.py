@@ -6,7 +6,7 @@ import jax
 from ml_collections import ConfigDict
 
 from benchmarks import measuring
-from gan2shape_jax.assembly import Assembly
+from gan2shape_jax.pipeline.assembly import Assembly
 from gan2shape_jax.reconstruction import parallel
 from gan2shape_jax.reconstruction.parallel import Layout
 from gan2shape_jax.reconstruction.state import Instance

@@ -18,9 +18,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, data
-from gan2shape_jax.assembly import Assembly
+from gan2shape_jax import data
+from gan2shape_jax.pipeline.assembly import Assembly
 from gan2shape_jax.reconstruction.state import Frozen, Instance
+from gan2shape_jax.storage import atomic_files
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -181,5 +182,5 @@ def show(report: dict, text: str, path: str | None) -> dict:
   """Prints a report's text, writes it as JSON where a path is given, and returns it."""
   print(text)
   if path:
-    artefacts.write_json(path, report)
+    atomic_files.write_json(path, report)
   return report

@@ -22,7 +22,8 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks import gan_training, measuring, rasterisers
-from gan2shape_jax import artefacts, renderer
+from gan2shape_jax import renderer
+from gan2shape_jax.storage import atomic_files
 
 _CAMERA = renderer.Camera()
 _NEAR, _FAR = 0.8, 1.2
@@ -204,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
       report['compared'] += compared
       report['growth'] = growth(report['rows'])
       if options.json:  # at once: a run that is cut short keeps what it measured
-        artefacts.write_json(options.json, report)
+        atomic_files.write_json(options.json, report)
   print(_format(report))
   return report
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import measuring
-from gan2shape_jax.assembly import assemble
+from gan2shape_jax.pipeline.assembly import assemble
 
 _MATRIX = 2048
 _FLOATS = 1 << 26

@@ -46,8 +46,9 @@ def collectives(text: str) -> list[str]:
 
 def _benchmark(options):
   from benchmarks import layout_steps, measuring
-  from gan2shape_jax.assembly import assemble
-  from gan2shape_jax.reconstruction import parallel, setup
+  from gan2shape_jax.pipeline import setup
+  from gan2shape_jax.pipeline.assembly import assemble
+  from gan2shape_jax.reconstruction import parallel
 
   config = measuring.load_config(options.config)
   config.sampling.collect_iters = 1

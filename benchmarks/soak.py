@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gan2shape_jax import artefacts
+from gan2shape_jax.storage import atomic_files
 from tests import command
 
 _TINY = (
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
   for name, value in report.items():
     print(f'{name}: {value}')
   if options.json:
-    artefacts.write_json(options.json, report)
+    atomic_files.write_json(options.json, report)
   return report
 
 

@@ -25,7 +25,7 @@ from benchmarks import measuring
 from benchmarks.calibration import calibrate, calibrate_torch
 from benchmarks.measuring import Effort, Timing, measure, stepping
 from gan2shape_jax import data, renderer
-from gan2shape_jax.assembly import Assembly, assemble
+from gan2shape_jax.pipeline.assembly import Assembly, assemble
 from gan2shape_jax.reconstruction import autoencoder, priors
 
 # Seconds an iteration of the original on two cores, at published widths, 64 px, batch 16 and

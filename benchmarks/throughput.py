@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import jax
 
 from benchmarks import layout_steps, measuring
-from gan2shape_jax.assembly import assemble
+from gan2shape_jax.pipeline.assembly import assemble
 from gan2shape_jax.reconstruction import parallel
 
 

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from gan2shape_jax import data
 from gan2shape_jax.data.tfds_source import require_tfds
+from gan2shape_jax.errors import DataError
 
 _SOURCE = flags.DEFINE_string('source', None, 'Folder with image/.', required=True)
 _DATA_DIR = flags.DEFINE_string(
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int | None:
 
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS would tell of downloads, there are none
       written = tfds_heads.build(_SOURCE.value, _DATA_DIR.value, size=_SIZE.value)
-  except data.DataError as error:
+  except DataError as error:
     return _failed(error)
   print(written)
   return None

@@ -27,8 +27,9 @@ import numpy as np
 from absl import app, flags
 
 from gan2shape_jax import artefacts, data, weights
+from gan2shape_jax.errors import ArtefactError, DataError, WeightsError
 from gan2shape_jax.models import discriminator, parsing_networks, stylegan2
-from gan2shape_jax.weights import autoencoder, files, parsing, perceptual
+from gan2shape_jax.weights import array_files, network_checkpoints, parsing_files, perceptual
 
 _DTYPES = {
   'float32': np.dtype(np.float32),
@@ -71,7 +72,7 @@ def load_lpips(vgg: str, heads: str) -> tuple[dict, str]:
 
 def load_gan2shape(path: str) -> tuple[dict, str]:
   """Reads the networks that a file of GAN2Shape or Unsup3d has, each a group under its name."""
-  networks, others = autoencoder.networks_from_checkpoint(_state(path), path=path)
+  networks, others = network_checkpoints.networks_from_checkpoint(_state(path), path=path)
   lines = [f'{kind}: {_count(params):,} parameters' for kind, params in networks.items()]
   if others:
     lines.append(f'not taken: {", ".join(others)}')
@@ -81,11 +82,9 @@ def load_gan2shape(path: str) -> tuple[dict, str]:
 def load_unsup3d(path: str) -> tuple[dict, str]:
   """Reads Unsup3d's networks for depth, albedo, view and light."""
   networks, summary = load_gan2shape(path)
-  missing = [key for kind, key in autoencoder.UNSUP3D_KEYS.items() if kind not in networks]
+  missing = [key for kind, key in network_checkpoints.UNSUP3D_KEYS.items() if kind not in networks]
   if missing:
-    raise weights.WeightsError(
-      f'{path}: expected the networks of Unsup3d, missing {", ".join(missing)}'
-    )
+    raise WeightsError(f'{path}: expected the networks of Unsup3d, missing {", ".join(missing)}')
   return networks, summary.replace('netC', 'netC (the confidence network)')
 
 
@@ -106,11 +105,11 @@ def load_pspnet(path: str) -> tuple[dict, str]:
 
 
 def _load_parsing(kind, path):
-  params = parsing.load_parsing(path)
+  params = parsing_files.load_parsing(path)
   found, classes = parsing_networks.kind_of(params), parsing_networks.num_classes(params)
   if found != kind:
-    raise weights.WeightsError(f'{path}: expected the arrays of {kind}, found those of {found}')
-  heads = ', '.join(parsing.TRAINING_HEADS[kind])
+    raise WeightsError(f'{path}: expected the arrays of {kind}, found those of {found}')
+  heads = ', '.join(parsing_files.TRAINING_HEADS[kind])
   return params, (
     f'{kind}: {classes} classes, {_count(params):,} parameters, batch norms folded in\n'
     f'not taken, used in training only: {heads}'
@@ -155,7 +154,7 @@ def main(arguments: Sequence[str]) -> int | None:
       size = _save_npz(target, groups)
     else:
       size = weights.save_safetensors(target, groups, {'kind': _KIND.value})
-  except (weights.WeightsError, data.DataError, artefacts.ArtefactError) as error:
+  except (WeightsError, DataError, ArtefactError) as error:
     return _failed(error)
   except Exception as error:  # the content is whatever a file says
     return _failed(f'{" ".join(sources)}: nothing that could be converted ({error!r:.200})')
@@ -168,7 +167,7 @@ def _state(path):
   """A PyTorch file that holds a dict."""
   state = weights.read_torch_file(path)
   if not isinstance(state, Mapping):
-    raise weights.WeightsError(f'{path}: expected a dict, found a {type(state).__name__}')
+    raise WeightsError(f'{path}: expected a dict, found a {type(state).__name__}')
   return state
 
 
@@ -181,17 +180,17 @@ def _save_npz(path, arrays):
 
 def _cast(groups, dtype):
   """Casts all floating-point arrays, refusing numbers that the type cannot hold."""
-  flat = files.flatten(groups)
+  flat = array_files.flatten(groups)
   with np.errstate(over='ignore'):
-    cast = {name: files.cast_floating(array, dtype) for name, array in flat.items()}
+    cast = {name: array_files.cast_floating(array, dtype) for name, array in flat.items()}
   for name, array in cast.items():
     if not np.isfinite(array.astype(np.float32)).all() and np.isfinite(flat[name]).all():
-      raise weights.WeightsError(f'{name} has numbers too large for {dtype.name}')
-  return files.unflatten(cast)
+      raise WeightsError(f'{name} has numbers too large for {dtype.name}')
+  return array_files.unflatten(cast)
 
 
 def _count(params):
-  return sum(array.size for array in files.flatten(params).values())
+  return sum(array.size for array in array_files.flatten(params).values())
 
 
 def _failed(message):

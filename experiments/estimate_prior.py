@@ -27,7 +27,7 @@ _ROUNDS = flags.DEFINE_integer('rounds', 2, 'trainings, each with the prior of t
 
 def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
   """The command: estimates the prior and tells what it is."""
-  from gan2shape_jax import prior_estimation
+  from gan2shape_jax.pretraining import prior_estimation
 
   folder = pathlib.Path(workdir)
   prior = prior_estimation.estimate(config, folder, rounds=_ROUNDS.value, stop=stop)

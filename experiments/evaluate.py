@@ -44,6 +44,8 @@ from collections.abc import Callable
 from absl import flags
 from ml_collections import ConfigDict
 
+from gan2shape_jax.errors import SettingsError
+
 _TABLE = flags.DEFINE_enum(
   'table', 'depth', ['depth', 'true_views', 'projections'], 'what is measured'
 )
@@ -80,14 +82,14 @@ def true_views_table(
   Raises:
     DataError: the extra `heads` is not installed; and whatever `true_views.measure_all` raises.
   """
-  from gan2shape_jax import assembly, head_rendering
-  from gan2shape_jax import workdir as folders
-  from gan2shape_jax.artefacts import write_text
+  from gan2shape_jax import head_rendering
   from gan2shape_jax.instruments import fits, true_pictures, true_views
-  from gan2shape_jax.progress import Progress
-  from gan2shape_jax.reconstruction import setup
+  from gan2shape_jax.pipeline import assembly, config_checks, setup
+  from gan2shape_jax.runtime.progress import Progress
+  from gan2shape_jax.storage import workdir as folders
+  from gan2shape_jax.storage.atomic_files import write_text
 
-  setup.check_config(config)
+  config_checks.check_config(config)
   true_pictures.check_bed(bed, setup.settings_from_config(config))
   model = head_rendering.load_model()
   kept = pathlib.Path(workdir) / 'true_views'
@@ -124,11 +126,10 @@ def projections_table(
     SettingsError: no judge is named; and whatever `projection_table.measure_all` raises.
   """
   from gan2shape_jax.instruments import projection_table
-  from gan2shape_jax.progress import Progress
-  from gan2shape_jax.reconstruction import setup
+  from gan2shape_jax.runtime.progress import Progress
 
   if not judge:
-    raise setup.SettingsError("--judge='': expected the file of experiments/train_view_judge.py")
+    raise SettingsError("--judge='': expected the file of experiments/train_view_judge.py")
   tell = Progress(1, label='projections of').note
   rows = projection_table.measure_all(config, workdir, judge, tell=tell, stop=stop)
   return projection_table.write_tables(workdir, rows)

@@ -29,25 +29,26 @@ _JUDGE = flags.DEFINE_string(
 def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
   """The command: measures and returns the table."""
   del stop  # nothing is kept on the way
-  from gan2shape_jax import artefacts, assembly, evaluation
-  from gan2shape_jax.gan_training import images, quality
-  from gan2shape_jax.progress import Progress
-  from gan2shape_jax.reconstruction import setup
+  from gan2shape_jax import evaluation
+  from gan2shape_jax.gan_training import quality, training_images
+  from gan2shape_jax.pipeline import config_checks, frozen_weights
+  from gan2shape_jax.runtime.progress import Progress
+  from gan2shape_jax.storage import atomic_files
 
-  setup.check_config(config)
+  config_checks.check_config(config)
   judge = None
   if _JUDGE.value:
     judged = config.copy_and_resolve_references()
     judged.gan.weights = _JUDGE.value
-    judge = assembly.load_frozen(judged, critic=True).discriminator
+    judge = frozen_weights.load_frozen(judged, critic=True).discriminator
   progress = Progress(_NUM.value, label='gan')
   rows = quality.measure_gan(
-    config, images.load_images(config), _NUM.value, judge=judge, tell=progress.show
+    config, training_images.load_images(config), _NUM.value, judge=judge, tell=progress.show
   )
   progress.close()
   path = pathlib.Path(workdir) / 'gan.json'
   content = {'weights': config.gan.weights, 'images': config.gan_training.images, 'rows': rows}
-  artefacts.write_json(path, content | {'num': _NUM.value})
+  atomic_files.write_json(path, content | {'num': _NUM.value})
   named = [{'name': f'{row["images"]}, {row["features"]}'} | row for row in rows]
   columns = ('name', 'fid', 'kid', 'precision', 'recall', 'path_length', 'path_length_std')
   table = [{key: row[key] for key in columns if key in row} for row in named]

@@ -38,12 +38,12 @@ def invert_all(
       the setting.
     Preempted: `stop` said so; the latents found are kept.
   """
-  from gan2shape_jax import folder_lock, sources
-  from gan2shape_jax.reconstruction import setup
-  from gan2shape_jax.workdir import check_names, check_workdir
+  from gan2shape_jax.pipeline import config_checks, sources
+  from gan2shape_jax.storage import folder_lock
+  from gan2shape_jax.storage.workdir import check_names, check_workdir
 
   workdir = pathlib.Path(workdir)
-  setup.check_config(config)
+  config_checks.check_config(config)
   chosen = config.copy_and_resolve_references()
   chosen.data.latents = 'none'
   pictures = sources.load_pictures(chosen)
@@ -57,10 +57,10 @@ def invert_all(
 
 def _invert(config, workdir, pictures, stop):
   """Finds the latents of loaded pictures into a folder; returns the rows."""
-  from gan2shape_jax import artefacts
-  from gan2shape_jax.assembly import load_frozen
-  from gan2shape_jax.picture_latents import LatentFinder
-  from gan2shape_jax.progress import Progress
+  from gan2shape_jax.pipeline.frozen_weights import load_frozen
+  from gan2shape_jax.pipeline.picture_latents import LatentFinder
+  from gan2shape_jax.runtime.progress import Progress
+  from gan2shape_jax.storage import atomic_files
 
   finder = LatentFinder(config, load_frozen(config), stop=stop)
   rows, latents = [], []
@@ -72,7 +72,7 @@ def _invert(config, workdir, pictures, stop):
   arrays = {'w': np.stack(latents), 'names': np.array([row['name'] for row in rows])}
   for array, metric in (('image_l1', 'inversion_l1'), ('gan_distance', 'gan_distance')):
     arrays[array] = np.array([row.get(metric, np.nan) for row in rows], np.float32)
-  artefacts.write_arrays(workdir / 'latents.npz', arrays)
+  atomic_files.write_arrays(workdir / 'latents.npz', arrays)
   return rows
 
 

@@ -23,9 +23,9 @@ _DTYPE = flags.DEFINE_enum('dtype', 'float16', ['float16', 'float32'], 'of the w
 
 def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
   """The command: trains and tells where the networks are."""
-  from gan2shape_jax import pretraining
+  from gan2shape_jax.pretraining import starting_networks
 
-  path = pretraining.pretrain(
+  path = starting_networks.pretrain(
     config, pathlib.Path(workdir), every=_EVERY.value, dtype=_DTYPE.value, stop=stop
   )
   return f'networks: {path}'

@@ -30,6 +30,8 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
+from gan2shape_jax.errors import ArtefactError, DataError
+
 _OUTPUT = flags.DEFINE_string(
   'output', None, 'the folder; of shards the path without -00000-of-00004.npz', required=True
 )
@@ -49,8 +51,8 @@ def main(arguments: Sequence[str]) -> int:
   if len(arguments) > 1:
     return _failed(f'unknown argument {arguments[1]!r} (see --help)')
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever is written is whole
-  from gan2shape_jax import artefacts, data, head_rendering
-  from gan2shape_jax.progress import Progress
+  from gan2shape_jax import head_rendering
+  from gan2shape_jax.runtime.progress import Progress
 
   output = pathlib.Path(_OUTPUT.value).expanduser()
   settings = head_rendering.Settings(
@@ -78,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     else:
       paths = head_rendering.write_shards(maker, output, shard_size=_SHARD_SIZE.value, **options)
       print(f'heads: {paths[0]}' + (f' to {paths[-1].name}' if len(paths) > 1 else ''))
-  except (data.DataError, artefacts.ArtefactError) as error:
+  except (DataError, ArtefactError) as error:
     return _failed(error)
   except KeyboardInterrupt:
     return _failed('interrupted: the same command goes on from there', code=130)

@@ -20,6 +20,8 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
+from gan2shape_jax.errors import ArtefactError, DataError
+
 _NUM = flags.DEFINE_integer('num', 16, 'how many, from seed 0 on', lower_bound=1)
 _SEEDS = flags.DEFINE_string('seeds', '', 'the seeds instead, such as 3,7,20-29')
 _TRUNCATION = flags.DEFINE_float(
@@ -41,17 +43,16 @@ def parse_seeds(text: str) -> list[int]:
   Raises:
     DataError: the text lists something else, or too many.
   """
-  from gan2shape_jax import data
 
   expected = f'--seeds={text}: expected whole numbers and ranges from 0 on, such as 3,7,20-29'
   seeds = []
   for part in text.split(','):
     match = re.fullmatch(r'\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?', part)
     if not match:
-      raise data.DataError(expected)
+      raise DataError(expected)
     first, last = int(match[1]), int(match[2] or match[1])
     if not first <= last < first + _LARGEST - len(seeds):
-      raise data.DataError(f'{expected}, at most {_LARGEST}')
+      raise DataError(f'{expected}, at most {_LARGEST}')
     seeds += range(first, last + 1)
   return list(dict.fromkeys(seeds))
 
@@ -74,19 +75,19 @@ def write_samples(
     ArtefactError: the folder holds other pictures or cannot be written.
     DataError, SettingsError, WeightsError: one line that names the file or the setting.
   """
-  from gan2shape_jax import artefacts, sources
-  from gan2shape_jax.artefacts import files, pictures
-  from gan2shape_jax.assembly import load_frozen
-  from gan2shape_jax.reconstruction import setup
+  from gan2shape_jax.artefacts import image_files
+  from gan2shape_jax.pipeline import config_checks, setup, sources
+  from gan2shape_jax.pipeline.frozen_weights import load_frozen
+  from gan2shape_jax.storage import atomic_files
 
   workdir = pathlib.Path(workdir)
-  setup.check_config(config)
+  config_checks.check_config(config)
   names = [sources.sample_name(seed) for seed in seeds]
   folder = workdir / 'image'
-  files.sweep(folder)
+  atomic_files.sweep(folder)
   others = sorted({path.stem for path in folder.glob('*')} - set(names))
   if others:
-    raise artefacts.ArtefactError(
+    raise ArtefactError(
       f'cannot write {folder}: it holds {len(others)} other pictures ({others[0]}, ...), expected '
       'another --workdir'
     )
@@ -94,16 +95,16 @@ def write_samples(
   drawn = sources.draw_samples(
     load_frozen(config, critic=False), settings, config.image_size, seeds, spread=spread
   )
-  images = [pictures.to_uint8(image) for image in drawn.images]
+  images = [image_files.to_uint8(image) for image in drawn.images]
   for name, image in zip(names, images, strict=True):
-    pictures.write_png(folder / f'{name}.png', image)
+    image_files.write_png(folder / f'{name}.png', image)
   arrays = {'w': drawn.latents, 'names': np.array(names), 'spread': np.float32(spread)}
-  artefacts.write_arrays(workdir / 'latents.npz', arrays)
+  atomic_files.write_arrays(workdir / 'latents.npz', arrays)
   rows = [images[k : k + _SHEET_COLUMNS] for k in range(0, len(images), _SHEET_COLUMNS)]
   labels = [' '.join(names[k : k + _SHEET_COLUMNS]) for k in range(0, len(names), _SHEET_COLUMNS)]
   cell = min(192, max(96, config.image_size))
-  sheet = pictures.contact_sheet(rows, [''] * len(rows[0]), labels, cell=cell)
-  pictures.write_png(workdir / 'samples.png', sheet)
+  sheet = image_files.contact_sheet(rows, [''] * len(rows[0]), labels, cell=cell)
+  image_files.write_png(workdir / 'samples.png', sheet)
   return workdir / 'samples.png'
 
 

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
+from gan2shape_jax.errors import ArtefactError, DataError, WeightsError
+
 _HEADS = flags.DEFINE_string(
   'heads', None, "shards of render_heads.py, a glob: 'runs/judge/heads-*.npz'", required=True
 )
@@ -42,7 +44,6 @@ def load_shards(pattern: str):
   """
   import numpy as np
 
-  from gan2shape_jax.data import DataError
   from gan2shape_jax.data.errors import read_arrays
 
   paths = sorted(glob.glob(str(pathlib.Path(pattern).expanduser())))
@@ -74,7 +75,7 @@ def load_folder(folder: pathlib.Path, size: int):
   """
   import numpy as np
 
-  from gan2shape_jax.data import DataError, read_image
+  from gan2shape_jax.data import read_image
   from gan2shape_jax.data.errors import read_arrays
   from gan2shape_jax.data.listing import listed
 
@@ -89,24 +90,24 @@ def main(arguments: Sequence[str]) -> int:
   """Trains, measures and writes; returns the exit code."""
   if len(arguments) > 1:
     return _failed(f'unknown argument {arguments[1]!r} (see --help)')
-  from gan2shape_jax import artefacts, data, weights
   from gan2shape_jax.instruments import view_judge
   from gan2shape_jax.models.networks import levels_of
-  from gan2shape_jax.progress import Progress
+  from gan2shape_jax.runtime.progress import Progress
+  from gan2shape_jax.storage import atomic_files
 
   workdir, held_out = pathlib.Path(_WORKDIR.value), _HELD_OUT.value
   try:
     for flag in (_ITERATIONS, _WIDTH, _HELD_OUT):
       if flag.value < 1:
-        raise data.DataError(f'--{flag.name}={flag.value}: expected at least 1')
+        raise DataError(f'--{flag.name}={flag.value}: expected at least 1')
     images, views = load_shards(_HEADS.value)
     size = images.shape[1]
     try:
       levels_of(size)
     except ValueError as error:
-      raise data.DataError(f'{_HEADS.value}: {error}') from None
+      raise DataError(f'{_HEADS.value}: {error}') from None
     if held_out >= len(images):
-      raise data.DataError(f'--held_out={held_out}: expected fewer than the {len(images)} heads')
+      raise DataError(f'--held_out={held_out}: expected fewer than the {len(images)} heads')
     sets = {'held out': (images[-held_out:], views[-held_out:])}
     if _CHECK.value:
       sets[_CHECK.value] = load_folder(pathlib.Path(_CHECK.value).expanduser(), size)
@@ -128,8 +129,8 @@ def main(arguments: Sequence[str]) -> int:
     view_judge.save_judge(path, judge)
     rows = [_row(view_judge, judge, name, *pair) for name, pair in sets.items()]
     content = {'heads': _HEADS.value, 'trained_on': len(images) - held_out, 'errors': rows}
-    artefacts.write_json(workdir / 'view_judge.json', content)
-  except (data.DataError, artefacts.ArtefactError, weights.WeightsError) as error:
+    atomic_files.write_json(workdir / 'view_judge.json', content)
+  except (DataError, ArtefactError, WeightsError) as error:
     return _failed(error)
   except OSError as error:
     return _failed(f'cannot write {workdir}: {error.strerror or error}')

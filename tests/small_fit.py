@@ -9,7 +9,7 @@ import numpy as np
 
 from gan2shape_jax.data import load_prior
 from gan2shape_jax.gan_training import parameters
-from gan2shape_jax.gan_training.settings import GanSettings
+from gan2shape_jax.gan_training.gan_settings import GanSettings
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.reconstruction.refinement import principal_directions
 from gan2shape_jax.reconstruction.state import (

@@ -8,6 +8,7 @@ from scipy import ndimage
 from gan2shape_jax import data
 from gan2shape_jax.config import get_default_config
 from gan2shape_jax.data import alignment
+from gan2shape_jax.errors import DataError
 
 TARGETS = alignment.alignment_targets('ffhq')
 
@@ -123,7 +124,7 @@ def test_wrong_files_of_points_are_named_in_one_line(tmp_path):
   }
   for message, text in cases.items():
     (tmp_path / 'p.txt').write_text(text)
-    with pytest.raises(data.DataError, match=f'p.txt.*{message}') as caught:
+    with pytest.raises(DataError, match=f'p.txt.*{message}') as caught:
       alignment.read_landmarks(tmp_path / 'p.txt')
     assert '\n' not in str(caught.value)
   (tmp_path / 'p.txt').write_bytes(b'\xff\xfe\x80')
@@ -134,10 +135,10 @@ def test_wrong_files_of_points_are_named_in_one_line(tmp_path):
     'gone.npz': 'expected an .npz archive',
     'p.npz': r'expected points \[2, 5, 2\]',
   }.items():
-    with pytest.raises(data.DataError, match=f'{name}.*{message}'):
+    with pytest.raises(DataError, match=f'{name}.*{message}'):
       alignment.read_landmarks(tmp_path / name)
   for targets in ('ffhp', '1,2,3', ','.join(['0.5'] * 10)):
-    with pytest.raises(data.DataError, match=r'data\.align_to='):
+    with pytest.raises(DataError, match=r'data\.align_to='):
       alignment.alignment_targets(targets)
   own = alignment.alignment_targets(str(tuple(TARGETS.ravel().tolist())))
   np.testing.assert_array_equal(own, TARGETS)
@@ -166,13 +167,13 @@ def test_pictures_and_masks_of_a_run_are_aligned(tmp_path):
   assert found.mask[row, column + 2] > 0.8
 
   config.images, config.masks = str(tmp_path / 'in'), ''
-  with pytest.raises(data.DataError, match=r'points.txt: expected a row for b, there is none'):
+  with pytest.raises(DataError, match=r'points.txt: expected a row for b, there is none'):
     data.load_pictures(config, 64)
   config.images, config.depths = str(tmp_path / 'in' / 'a.png'), str(tmp_path / 'mask.png')
-  with pytest.raises(data.DataError, match='expected no depth of pictures that are aligned'):
+  with pytest.raises(DataError, match='expected no depth of pictures that are aligned'):
     data.load_pictures(config, 64)
   config.depths = ''
   swapped = ' '.join(f'{x:.3f}' for x in points[[1, 0, 2, 3, 4]].ravel())
   (tmp_path / 'points.txt').write_text(f'a {swapped}')
-  with pytest.raises(data.DataError, match=r'a.png: expected the points in the order'):
+  with pytest.raises(DataError, match=r'a.png: expected the points in the order'):
     data.load_pictures(config, 64)[0]

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 import gan2shape_jax
-from gan2shape_jax import collection, data, presets
+from gan2shape_jax import data, presets
 from gan2shape_jax.data import embedded_path, given_picture
+from gan2shape_jax.pipeline import collection
 from gan2shape_jax.reconstruction import domain
 from tests import command
 

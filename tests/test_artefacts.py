@@ -16,10 +16,12 @@ from PIL import Image
 from scipy import ndimage
 
 from gan2shape_jax import artefacts
-from gan2shape_jax.artefacts import files, pictures, results, videos, views
+from gan2shape_jax.artefacts import image_files, results, videos, views
 from gan2shape_jax.artefacts.page import mean_and_deviation
+from gan2shape_jax.errors import ArtefactError
 from gan2shape_jax.reconstruction.state import Factors
 from gan2shape_jax.renderer import Camera, render_texture
+from gan2shape_jax.storage import atomic_files
 
 SIZE = 32
 CAMERA = Camera(10.0, 1.0)
@@ -216,13 +218,15 @@ def test_lights():
 
 
 def test_colours():
-  ramp = pictures.colour_depth(np.linspace(1.1, 0.9, 50), 0.9, 1.1)
+  ramp = image_files.colour_depth(np.linspace(1.1, 0.9, 50), 0.9, 1.1)
   lightness = ramp @ [0.2126, 0.7152, 0.0722]
   assert (np.diff(lightness) > 0).all()  # near is bright
   # A surface that faces right has an outward normal along +x, which is -x in the files.
-  assert tuple(pictures.to_uint8(pictures.colour_normals([-1.0, 0, 0]))) == (255, 128, 128)
-  assert pictures.to_uint8(np.array([np.nan, 5, -5])).tolist() == [128, 255, 0]
-  assert pictures.depth_range(np.linspace(0, 1, 101), np.zeros(101)) == pytest.approx((0.01, 0.99))
+  assert tuple(image_files.to_uint8(image_files.colour_normals([-1.0, 0, 0]))) == (255, 128, 128)
+  assert image_files.to_uint8(np.array([np.nan, 5, -5])).tolist() == [128, 255, 0]
+  assert image_files.depth_range(np.linspace(0, 1, 101), np.zeros(101)) == pytest.approx(
+    (0.01, 0.99)
+  )
 
 
 def test_gan_frames_must_match_the_path(tmp_path, written):
@@ -235,14 +239,14 @@ def test_a_refusing_system_is_explained(tmp_path, monkeypatch):
   (tmp_path / 'file').write_text('')
   frames = [np.zeros((256, 256, 3), np.uint8)] * 2
   attempts = [
-    lambda folder: files.write_json(folder / 'a.json', {}),
-    lambda folder: files.write_arrays(folder / 'a.npz', {'x': np.zeros(3)}),
-    lambda folder: pictures.write_png(folder / 'a.png', frames[0]),
+    lambda folder: atomic_files.write_json(folder / 'a.json', {}),
+    lambda folder: atomic_files.write_arrays(folder / 'a.npz', {'x': np.zeros(3)}),
+    lambda folder: image_files.write_png(folder / 'a.png', frames[0]),
     lambda folder: videos.write_mp4(folder / 'a.mp4', frames),
     lambda folder: videos.write_gif(folder / 'a.gif', frames),
   ]
   for attempt in attempts:
-    with pytest.raises(artefacts.ArtefactError, match=r'cannot write .*file.a\.') as caught:
+    with pytest.raises(ArtefactError, match=r'cannot write .*file.a\.') as caught:
       attempt(tmp_path / 'file')
     assert '\n' not in str(caught.value)
     assert isinstance(caught.value, OSError)
@@ -252,22 +256,22 @@ def test_a_refusing_system_is_explained(tmp_path, monkeypatch):
     raise OSError(errno.ENOSPC, 'No space left on device')
 
   kept = tmp_path / 'a.json'
-  files.write_json(kept, {'old': 1})
+  atomic_files.write_json(kept, {'old': 1})
   monkeypatch.setattr(os, 'replace', full)
-  with pytest.raises(artefacts.ArtefactError, match=r'a\.json: No space left'):
-    files.write_json(kept, {'new': 2})
+  with pytest.raises(ArtefactError, match=r'a\.json: No space left'):
+    atomic_files.write_json(kept, {'new': 2})
   monkeypatch.undo()
   assert json.loads(kept.read_text()) == {'old': 1}
   assert not list(tmp_path.glob('.partial*'))
 
 
 def test_a_full_disk_stops_the_video_encoder(tmp_path, monkeypatch):
-  monkeypatch.setattr(files.secrets, 'token_hex', lambda count: 'full')
+  monkeypatch.setattr(atomic_files.secrets, 'token_hex', lambda count: 'full')
   target = tmp_path / '.partial-full-a.mp4'
   if not pathlib.Path('/dev/full').exists():
     pytest.skip('this system has no /dev/full')
   target.symlink_to('/dev/full')
-  with pytest.raises(artefacts.ArtefactError, match=r'cannot write .*a\.mp4: the video encoder'):
+  with pytest.raises(ArtefactError, match=r'cannot write .*a\.mp4: the video encoder'):
     videos.write_mp4(tmp_path / 'a.mp4', [np.zeros((256, 256, 3), np.uint8)] * 30)
   assert not list(tmp_path.iterdir())
 
@@ -275,7 +279,7 @@ def test_a_full_disk_stops_the_video_encoder(tmp_path, monkeypatch):
 def test_leftovers_are_swept(tmp_path):
   (tmp_path / '.partial-0123-sheet.png').write_text('half')
   (tmp_path / 'sheet.png').write_text('whole')
-  files.sweep(tmp_path)
+  atomic_files.sweep(tmp_path)
   assert [entry.name for entry in tmp_path.iterdir()] == ['sheet.png']
 
 

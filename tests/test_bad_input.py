@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from configs import heads
-from gan2shape_jax import collection, data, weights
 from gan2shape_jax.data import embedded_path
-from gan2shape_jax.reconstruction.setup import SettingsError, check_config
+from gan2shape_jax.errors import DataError, SettingsError, WeightsError
+from gan2shape_jax.pipeline import collection
+from gan2shape_jax.pipeline.config_checks import check_config
 from gan2shape_jax.weights import load_safetensors, save_safetensors
 from tests import command
 
@@ -180,7 +181,7 @@ def test_truncated_picture(tmp_path):
   path = tmp_path / 'in' / '000.png'
   path.parent.mkdir()
   path.write_bytes((HEADS / 'image' / '000.png').read_bytes()[:2000])
-  line = line_of(data.DataError, settings(data__images=str(path.parent)), tmp_path / 'run')
+  line = line_of(DataError, settings(data__images=str(path.parent)), tmp_path / 'run')
   assert line.startswith(f'{path}: expected a complete picture')
 
 
@@ -190,13 +191,13 @@ def test_damaged_picture_after_good_ones(tmp_path):
   whole = (HEADS / 'image' / '000.png').read_bytes()
   (folder / 'a.png').write_bytes(whole)
   (folder / 'b.png').write_bytes(whole[:2000])
-  line = line_of(data.DataError, settings(data__images=str(folder)), tmp_path / 'run')
+  line = line_of(DataError, settings(data__images=str(folder)), tmp_path / 'run')
   assert line.startswith(f'{folder / "b.png"}: ')
 
 
 def test_empty_folder(tmp_path):
   (tmp_path / 'in').mkdir()
-  line = line_of(data.DataError, settings(data__images=str(tmp_path / 'in')), tmp_path / 'run')
+  line = line_of(DataError, settings(data__images=str(tmp_path / 'in')), tmp_path / 'run')
   assert line == f'{tmp_path / "in"}: expected pictures in this folder, there are none'
 
 
@@ -206,7 +207,7 @@ def test_weights_whose_widths_do_not_fit(tmp_path):
   params['generator']['block8']['conv']['bias'] = np.concatenate([bias, bias])
   path = tmp_path / 'gan.safetensors'
   save_safetensors(path, params)
-  line = line_of(weights.WeightsError, settings(gan__weights=str(path)), tmp_path / 'run')
+  line = line_of(WeightsError, settings(gan__weights=str(path)), tmp_path / 'run')
   assert str(path) in line
   assert f'block8/conv/bias {2 * bias.size} instead of {bias.size}' in line
 
@@ -222,7 +223,7 @@ class _RunsCode:
 def test_weights_that_would_run_code(tmp_path):
   path, mark = tmp_path / 'gan.pt', tmp_path / 'it-ran'
   path.write_bytes(pickle.dumps({'g_ema': {'weight': _RunsCode(mark)}}))
-  line = line_of(weights.WeightsError, settings(gan__weights=str(path)), tmp_path / 'run')
+  line = line_of(WeightsError, settings(gan__weights=str(path)), tmp_path / 'run')
   assert str(path) in line
   assert not mark.exists()
 
@@ -276,6 +277,6 @@ def test_pictures_with_latents_of_another_gan(tmp_path):
   Image.new('RGB', (64, 64), 'gray').save(folder / 'a.png')
   np.save(folder / 'a.npy', np.zeros(7, np.float32))
   config = settings(data__images=str(folder), data__latents=str(folder))
-  line = line_of(data.DataError, config, tmp_path / 'run')
+  line = line_of(DataError, config, tmp_path / 'run')
   assert line.startswith(f'{folder / "a.png"}: expected a latent [')
   assert line.endswith('the one given is [7]')

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks import measuring, roofline, scaling, steps, throughput
 from configs import heads
-from gan2shape_jax import assembly
 from gan2shape_jax.models import stylegan2
-from gan2shape_jax.reconstruction import programs, setup
+from gan2shape_jax.pipeline import assembly, frozen_weights, setup
+from gan2shape_jax.reconstruction import programs
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan
 from gan2shape_jax.reconstruction.state import Networks
 from gan2shape_jax.weights import save_safetensors
@@ -37,7 +37,7 @@ SIZES = {'view': 6, 'light': 4, 'encoder': None}
 
 def tiny_assembly(config):
   """Real programs over linear networks."""
-  settings, frozen = setup.settings_from_config(config), assembly.load_frozen(config)
+  settings, frozen = setup.settings_from_config(config), frozen_weights.load_frozen(config)
   sizes = SIZES | {'encoder': stylegan2.latent_size(frozen.generator)}
   networks = Networks(
     depth=lambda params, images: params * images.mean(-1),

@@ -14,7 +14,8 @@ import numpy as np
 import optax
 import pytest
 
-from gan2shape_jax.checkpoints import CheckpointError, Checkpoints
+from gan2shape_jax.errors import CheckpointError
+from gan2shape_jax.storage.checkpoints import Checkpoints
 
 
 class Pair(NamedTuple):

@@ -10,11 +10,10 @@ import jax
 import pytest
 
 from benchmarks.full_size import GANS, count_parameters, full_size_shapes, run_all
-from gan2shape_jax import assembly
-from gan2shape_jax.masks import check_category
-from gan2shape_jax.reconstruction import setup
-from gan2shape_jax.weights import WeightsError
-from gan2shape_jax.weights.autoencoder import CHECKPOINT_KEYS
+from gan2shape_jax.errors import WeightsError
+from gan2shape_jax.pipeline import config_checks, frozen_weights, setup
+from gan2shape_jax.pipeline.masks import check_category
+from gan2shape_jax.weights.network_checkpoints import CHECKPOINT_KEYS
 
 CASES = [
   ('lsun_car', ''),
@@ -51,7 +50,7 @@ def test_no_configuration_is_left_out():
 @pytest.mark.parametrize('name', sorted({name for name, _ in CASES}))
 def test_all_steps_fit_together_at_full_size(name):
   config = load(name)
-  setup.check_config(config)
+  config_checks.check_config(config)
   check_category(config)
   shapes = full_size_shapes(config)
   trace = lambda _, function, *arguments: jax.eval_shape(function, *arguments)
@@ -104,7 +103,7 @@ def test_unknown_variants_are_refused(name, variant):
 def test_all_missing_files_are_named_in_one_line(name):
   config = load(name)
   with pytest.raises(WeightsError) as caught:
-    assembly.check_files(config)
+    frozen_weights.check_files(config)
   message = str(caught.value)
   assert '\n' not in message
   for setting in ('gan.weights', 'prior.view_light', 'parsing.weights', 'loss.perceptual_weights'):

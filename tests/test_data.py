@@ -6,6 +6,7 @@ from PIL import Image
 
 from gan2shape_jax import data
 from gan2shape_jax.config import get_default_config
+from gan2shape_jax.errors import DataError
 
 
 def ramp(size=64):
@@ -39,7 +40,7 @@ def folder(path, names, size=16, suffix='.png'):
 
 
 def fails(match):
-  return pytest.raises(data.DataError, match=match)
+  return pytest.raises(DataError, match=match)
 
 
 def test_a_picture_of_the_right_size_is_untouched(tmp_path):

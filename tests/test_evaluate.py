@@ -11,9 +11,10 @@ import pytest
 
 from configs import heads
 from experiments import evaluate
-from gan2shape_jax import collection, data
+from gan2shape_jax import data
+from gan2shape_jax.errors import DataError
 from gan2shape_jax.instruments import depth_table
-from gan2shape_jax.reconstruction import setup
+from gan2shape_jax.pipeline import collection, setup
 from gan2shape_jax.reconstruction.state import Factors
 
 ROOT = pathlib.Path(evaluate.__file__).parent.parent
@@ -117,5 +118,5 @@ def test_trained_starting_networks_are_measured(config, tmp_path, monkeypatch):
 def test_an_empty_region_names_the_picture(config):
   picture = data.load_pictures(config.data, config.image_size)[0]
   picture = picture._replace(region=np.zeros_like(picture.region))
-  with pytest.raises(data.DataError, match=r'000.*mask is empty'):
+  with pytest.raises(DataError, match=r'000.*mask is empty'):
     depth_table.baseline_rows(config, [picture])

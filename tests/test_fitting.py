@@ -7,16 +7,17 @@ import jax
 import numpy as np
 import pytest
 
-from gan2shape_jax import data, fitting
-from gan2shape_jax.assembly import Assembly
-from gan2shape_jax.checkpoints import Checkpoints
+from gan2shape_jax import data
 from gan2shape_jax.config import get_default_config
-from gan2shape_jax.jobs import Job
-from gan2shape_jax.progress import Stopwatch
+from gan2shape_jax.errors import FitError, Preempted
+from gan2shape_jax.pipeline import fitting
+from gan2shape_jax.pipeline.assembly import Assembly
+from gan2shape_jax.pipeline.jobs import Job
 from gan2shape_jax.reconstruction import parallel, programs
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan
-from gan2shape_jax.traces import Traces
-from gan2shape_jax.workdir import FitError, Preempted
+from gan2shape_jax.runtime.profiling import Traces
+from gan2shape_jax.runtime.progress import Stopwatch
+from gan2shape_jax.storage.checkpoints import Checkpoints
 from tests.small_fit import DIRECT, SETTINGS, SIZE, frozen, instance, setting
 
 PLAN = Plan((StagePlan(1, 2, 3, flip1=False, flip3=False),), 1, 2)

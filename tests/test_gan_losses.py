@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan2shape_jax.gan_training import augmentation, losses, parameters, sampling, state
+from gan2shape_jax.gan_training import augmentation, gan_losses, gan_state, parameters, sampling
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.models.discriminator import discriminate
 from tests.gan_training import (
@@ -22,13 +22,13 @@ def test_logistic_losses_are_cross_entropies():
   sigmoid = lambda x: 1 / (1 + np.exp(-x))
   log_not = lambda x: -x - np.log1p(np.exp(-x))  # log(1 - sigmoid(x)), safe for large x
   expected = -np.log(sigmoid(real)).mean() - log_not(fake).mean()
-  np.testing.assert_allclose(losses.discriminator_loss(real, fake), expected, rtol=1e-6)
+  np.testing.assert_allclose(gan_losses.discriminator_loss(real, fake), expected, rtol=1e-6)
   expected = -np.log(sigmoid(fake)).mean()
-  np.testing.assert_allclose(losses.generator_loss(jnp.asarray(fake)), expected, rtol=1e-6)
+  np.testing.assert_allclose(gan_losses.generator_loss(jnp.asarray(fake)), expected, rtol=1e-6)
 
 
 def test_the_generators_gradient_does_not_vanish_where_it_is_found_out():
-  slope = jax.grad(lambda score: losses.generator_loss(score))(jnp.full((1, 1), -30.0))
+  slope = jax.grad(lambda score: gan_losses.generator_loss(score))(jnp.full((1, 1), -30.0))
   np.testing.assert_allclose(slope, -1.0, rtol=1e-6)
 
 
@@ -37,7 +37,7 @@ def test_r1_of_a_quadratic_critic():
   images = jnp.asarray(random.normal(size=(3, 4, 4, 3)), jnp.float32)
   weights = jnp.asarray(random.normal(size=(4, 4, 3)), jnp.float32)
   score = lambda x: 0.5 * (weights[None] * x**2).sum((1, 2, 3))[:, None]
-  scores, penalty = losses.scores_and_r1(score, images)
+  scores, penalty = gan_losses.scores_and_r1(score, images)
   np.testing.assert_allclose(scores, score(images), rtol=1e-6)
   expected = ((weights[None] * images) ** 2).sum((1, 2, 3)).mean()
   np.testing.assert_allclose(penalty, expected, rtol=1e-5)
@@ -48,7 +48,7 @@ def test_r1_of_the_discriminator_is_its_slope():
   params = parameters.plain(raw)
   images = jnp.asarray(real_images(4) / 127.5 - 1, jnp.float32)
   score = jax.jit(lambda x: discriminate(params, x))
-  _, penalty = jax.jit(lambda x: losses.scores_and_r1(score, x))(images)
+  _, penalty = jax.jit(lambda x: gan_losses.scores_and_r1(score, x))(images)
   gradient = jax.jit(jax.grad(lambda x: score(x).sum()))(images)
   np.testing.assert_allclose(penalty, np.square(gradient).sum() / 4, rtol=1e-5)
   direction = gradient / jnp.linalg.norm(gradient)
@@ -65,12 +65,12 @@ def test_path_lengths_of_a_linear_generator():
   synthesize = lambda w: jnp.einsum('blw,blwhvc->bhvc', w, jacobian)
   expected = np.einsum('blwhvc,bhvc->blw', jacobian, directions / 4)
   expected = np.sqrt((expected**2).sum(-1).mean(-1))
-  lengths = losses.path_lengths(synthesize, latents, directions)
+  lengths = gan_losses.path_lengths(synthesize, latents, directions)
   np.testing.assert_allclose(lengths, expected, rtol=1e-5)
 
 
 def test_path_penalty_is_the_distance_to_the_moved_mean():
-  penalty, mean = losses.path_penalty(jnp.array([1.0, 3.0]), jnp.float32(1.0), 0.25)
+  penalty, mean = gan_losses.path_penalty(jnp.array([1.0, 3.0]), jnp.float32(1.0), 0.25)
   assert (float(mean), float(penalty)) == (1.25, (0.25**2 + 1.75**2) / 2)
 
 
@@ -117,18 +117,18 @@ def test_plain_weights_start_as_the_papers():
 def test_the_average_forgets_half_in_its_half_life(shown, half_life):
   average, batch = {'x': jnp.float32(1.0)}, SETTINGS.batch_size
   for _ in range(25):
-    average = state.averaged(average, {'x': jnp.float32(0.0)}, jnp.float32(shown), SETTINGS)
+    average = gan_state.averaged(average, {'x': jnp.float32(0.0)}, jnp.float32(shown), SETTINGS)
   np.testing.assert_allclose(average['x'], 0.5 ** (25 * batch / half_life), rtol=1e-4)
   still = {'x': jnp.float32(0.1)}
-  assert state.averaged(still, still, jnp.float32(shown), SETTINGS) == still
+  assert gan_state.averaged(still, still, jnp.float32(shown), SETTINGS) == still
 
 
 def test_rates_fall_straight_to_nothing():
   batch = SETTINGS.batch_size
   falling = dataclasses.replace(SETTINGS, decay=(8 * batch, 12 * batch))
-  parts = [float(state.rate_left(falling, np.uint32(n))) for n in (0, 8, 9, 11, 12, 50)]
+  parts = [float(gan_state.rate_left(falling, np.uint32(n))) for n in (0, 8, 9, 11, 12, 50)]
   assert parts == [1, 1, 0.75, 0.25, 0, 0]
-  assert state.rate_left(SETTINGS, np.uint32(10**6)) == 1
+  assert gan_state.rate_left(SETTINGS, np.uint32(10**6)) == 1
 
 
 def test_augmentation_follows_its_target():

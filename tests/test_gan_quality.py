@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import evaluation, weights
-from gan2shape_jax.artefacts.pictures import to_uint8
-from gan2shape_jax.assembly import load_frozen
+from gan2shape_jax.artefacts.image_files import to_uint8
 from gan2shape_jax.config import get_default_config
-from gan2shape_jax.data import DataError
-from gan2shape_jax.gan_training import images, quality
+from gan2shape_jax.errors import DataError
+from gan2shape_jax.gan_training import quality, training_images
 from gan2shape_jax.models import stylegan2
+from gan2shape_jax.pipeline.frozen_weights import load_frozen
+from gan2shape_jax.pipeline.sources import draw_samples
 from gan2shape_jax.reconstruction.state import Settings
-from gan2shape_jax.sources import draw_samples
 from tests import command
 
 
@@ -49,9 +49,9 @@ def test_the_gans_own_images_are_near_and_others_far(config):
   noise = np.random.default_rng(0).integers(0, 256, own.shape, np.uint8)
   judge = weights.load_stylegan2(config.gan.weights)[1]
   near, near_judged, halves, _ = quality.measure_gan(
-    config, images.ArrayImages([own]), 24, judge=judge
+    config, training_images.ArrayImages([own]), 24, judge=judge
   )
-  far = quality.measure_gan(config, images.ArrayImages([noise]), 24)[0]
+  far = quality.measure_gan(config, training_images.ArrayImages([noise]), 24)[0]
   assert (near['images'], near_judged['features'], halves['images']) == (
     'GAN', 'discriminator', 'real'
   )  # fmt: skip
@@ -61,7 +61,7 @@ def test_the_gans_own_images_are_near_and_others_far(config):
   assert max(far['precision'], far['recall']) == 0
   assert near['fid'] < 3 * halves['fid']
   with pytest.raises(DataError, match='at most all 48 real images, not 49'):
-    quality.measure_gan(config, images.ArrayImages([own]), 49)
+    quality.measure_gan(config, training_images.ArrayImages([own]), 49)
 
 
 def test_path_lengths_against_finite_differences(config):

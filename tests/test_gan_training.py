@@ -10,19 +10,19 @@ from PIL import Image
 
 from configs import train_heads
 from gan2shape_jax import gan_training
-from gan2shape_jax.data import DataError, embedded_path
-from gan2shape_jax.gan_training import images, outputs, parameters, pipeline, sampling
-from gan2shape_jax.gan_training.settings import (
+from gan2shape_jax.data import embedded_path
+from gan2shape_jax.errors import DataError, FitError, Preempted, SettingsError
+from gan2shape_jax.gan_training import batches, outputs, parameters, sampling, training_images
+from gan2shape_jax.gan_training.gan_settings import (
   AUGMENTATIONS,
   check_devices,
   most_devices,
   settings_from_config,
 )
 from gan2shape_jax.models import stylegan2
-from gan2shape_jax.reconstruction.setup import SettingsError
+from gan2shape_jax.storage.workdir import check_workdir
 from gan2shape_jax.weights import load_safetensors, load_stylegan2, read_stylegan2
-from gan2shape_jax.weights.files import flatten
-from gan2shape_jax.workdir import FitError, Preempted, check_workdir
+from gan2shape_jax.weights.array_files import flatten
 from tests.gan_training import (
   SETTINGS,
   hasty_compiler,  # noqa: F401, for all tests here
@@ -107,17 +107,17 @@ def test_snapshots_are_read_as_any_gan(tmp_path):
 
 
 def test_every_epoch_shows_every_image_once_in_another_order():
-  order = pipeline.Order(10, 4, seed=1)
+  order = batches.Order(10, 4, seed=1)
   numbers = np.concatenate([order.numbers(k) for k in range(5)])
   assert sorted(numbers[:10]) == sorted(numbers[10:]) == list(range(10))
   assert list(numbers[:10]) != list(numbers[10:])
-  np.testing.assert_array_equal(pipeline.Order(10, 4, seed=1).numbers(3), numbers[12:16])
-  assert list(pipeline.Order(10, 4, seed=2).numbers(0)) != list(numbers[:4])
+  np.testing.assert_array_equal(batches.Order(10, 4, seed=1).numbers(3), numbers[12:16])
+  assert list(batches.Order(10, 4, seed=2).numbers(0)) != list(numbers[:4])
 
 
 def test_batches_go_on_where_they_are_asked_to(archive):
-  loaded = images.load_images(tiny_config(archive))
-  make = lambda start, mirror: pipeline.Batches(
+  loaded = training_images.load_images(tiny_config(archive))
+  make = lambda start, mirror: batches.Batches(
     loaded, batch_size=4, seed=3, start=start, mirror=mirror
   )
   with make(0, True) as all_of_them, make(2, True) as later, make(0, False) as unmirrored:
@@ -127,7 +127,7 @@ def test_batches_go_on_where_they_are_asked_to(archive):
   flipped = [(a == b[:, ::-1]).all() for a, b in zip(first[0], plain, strict=True)]
   kept = [(a == b).all() for a, b in zip(first[0], plain, strict=True)]
   assert all(a != b for a, b in zip(flipped, kept, strict=True))
-  mirrors = pipeline.mirrored(np.arange(600, dtype=np.uint8).reshape(100, 1, 2, 3), 3, 0)
+  mirrors = batches.mirrored(np.arange(600, dtype=np.uint8).reshape(100, 1, 2, 3), 3, 0)
   assert 30 < (mirrors[:, 0, 0, 0] > mirrors[:, 0, 1, 0]).sum() < 70
 
 
@@ -136,7 +136,7 @@ def test_folders_are_read_like_archives(archive, tmp_path):
   folder.mkdir()
   for k, picture in enumerate(real_images(10)):
     Image.fromarray(picture).save(folder / f'{k:02d}.png')
-  of_archive, of_folder = (images.load_images(tiny_config(x)) for x in (archive, folder))
+  of_archive, of_folder = (training_images.load_images(tiny_config(x)) for x in (archive, folder))
   for _ in range(2):  # decoded, then kept
     np.testing.assert_array_equal(of_folder.batch([3, 9]), of_archive.batch([3, 9]))
   of_folder.close()
@@ -147,28 +147,28 @@ def test_shards_are_read_like_one_archive(archive, tmp_path):
   folder.mkdir()
   for k, part in enumerate((pictures[:3], pictures[3:4], pictures[4:])):
     np.savez(folder / f'x-{k:05d}-of-00003.npz', images=part)
-  whole = images.load_images(tiny_config(archive))
+  whole = training_images.load_images(tiny_config(archive))
   for place in (folder, folder / 'x-*.npz', folder / '*-of-00003.npz'):
-    loaded = images.load_images(tiny_config(place))
+    loaded = training_images.load_images(tiny_config(place))
     assert len(loaded) == len(whole) == 10
     np.testing.assert_array_equal(loaded.batch([9, 3, 0, 4]), whole.batch([9, 3, 0, 4]))
-  assert len(images.load_images(tiny_config(folder / 'x-00002-of-00003.npz'))) == 6
+  assert len(training_images.load_images(tiny_config(folder / 'x-00002-of-00003.npz'))) == 6
   np.savez(folder / '.partial-0-x-00001-of-00003.npz', images=pictures)
-  assert len(images.load_images(tiny_config(folder))) == 10
+  assert len(training_images.load_images(tiny_config(folder))) == 10
   Image.fromarray(pictures[0]).save(folder / 'a.png')
   with pytest.raises(DataError, match='it has both'):
-    images.load_images(tiny_config(folder))
+    training_images.load_images(tiny_config(folder))
   (folder / 'x-00001-of-00003.npz').unlink()
   with pytest.raises(DataError, match=r'x-00001-of-00003\.npz: not among the 2 archives'):
-    images.load_images(tiny_config(folder / 'x-*.npz'))
+    training_images.load_images(tiny_config(folder / 'x-*.npz'))
   with pytest.raises(DataError, match='nothing matches'):
-    images.load_images(tiny_config(folder / 'y-*.npz'))
+    training_images.load_images(tiny_config(folder / 'y-*.npz'))
 
 
 def test_unfit_images_are_told_in_one_line(tmp_path):
   def refused(place, *words):
     with pytest.raises(DataError) as caught:
-      images.load_images(tiny_config(place))
+      training_images.load_images(tiny_config(place))
     assert '\n' not in str(caught.value)
     assert all(word in str(caught.value) for word in words), caught.value
 
@@ -193,12 +193,12 @@ def test_a_damaged_picture_stops_the_training_in_one_line(tmp_path):
   Image.fromarray(real_images(1)[0]).save(tmp_path / 'a.png')
   whole = (tmp_path / 'a.png').read_bytes()
   (tmp_path / 'a.png').write_bytes(whole[: len(whole) // 2])
-  loaded = images.load_images(tiny_config(tmp_path))
+  loaded = training_images.load_images(tiny_config(tmp_path))
   with (
-    pipeline.Batches(loaded, batch_size=4, seed=0) as batches,
+    batches.Batches(loaded, batch_size=4, seed=0) as made,
     pytest.raises(DataError, match=r'a\.png: expected a complete picture'),
   ):
-    next(batches)
+    next(made)
   loaded.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 from gan2shape_jax import gan_training
 from gan2shape_jax.gan_training import augmentation, sampling, updates
 from gan2shape_jax.reconstruction.parallel import data_mesh
-from gan2shape_jax.weights.files import flatten
+from gan2shape_jax.weights.array_files import flatten
 from tests.gan_training import (
   SETTINGS,
   hasty_compiler,  # noqa: F401, for all tests here

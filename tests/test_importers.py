@@ -12,8 +12,9 @@ import pytest
 
 from gan2shape_jax import data, weights
 from gan2shape_jax.data.latents import read_latent
+from gan2shape_jax.errors import DataError, WeightsError
 from gan2shape_jax.models import discriminator, stylegan2
-from gan2shape_jax.weights import WeightsError, autoencoder, files, perceptual, read_torch_file
+from gan2shape_jax.weights import array_files, network_checkpoints, perceptual, read_torch_file
 from tests import nvidia_networks
 from tests.foreign_files import nvidia_pickle, random_arrays, tensors, torch_stream, torch_zip
 
@@ -73,16 +74,16 @@ def test_gan2shape_checkpoint(tmp_path, size, prefix):
   }
   saved['optimizer'] = {'state': {}, 'param_groups': [{'lr': 1e-4, 'params': [0, 1]}]}
   path = torch_zip(tmp_path / 'checkpoint.pth', saved)
-  networks, others = autoencoder.networks_from_checkpoint(read_torch_file(path), path=path)
+  networks, others = network_checkpoints.networks_from_checkpoint(read_torch_file(path), path=path)
   path.unlink()
   assert others == ['optimizer']
   assert list(networks) == ['depth', 'albedo', 'view', 'light', 'encoder']
   image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
   for kind, params in networks.items():
-    module = autoencoder.network_from_params(kind, params)
+    module = network_checkpoints.network_from_params(kind, params)
     assert jax.eval_shape(module.apply, {'params': params}, image).shape[0] == 1
-    again = autoencoder.network_to_state_dict(kind, params)
-    original = state[autoencoder.CHECKPOINT_KEYS[kind]]
+    again = network_checkpoints.network_to_state_dict(kind, params)
+    original = state[network_checkpoints.CHECKPOINT_KEYS[kind]]
     assert again.keys() == original.keys()
     for name, value in again.items():
       np.testing.assert_array_equal(value, original[name])
@@ -91,7 +92,7 @@ def test_gan2shape_checkpoint(tmp_path, size, prefix):
 def test_names_in_one_flat_dict():
   state = random_arrays(MANIFESTS['unsup3d_64']['netV'])
   flat = {f'module.netV.{name}': value for name, value in state.items()} | {'epoch': 30}
-  networks, others = autoencoder.networks_from_checkpoint(flat)
+  networks, others = network_checkpoints.networks_from_checkpoint(flat)
   assert list(networks) == ['view']
   assert others == ['epoch']
 
@@ -106,7 +107,7 @@ def test_unsup3d_checkpoint(tmp_path):
   networks = weights.load_safetensors(target)
   assert set(networks) == {'depth', 'albedo', 'view', 'light'}
   assert networks['view']['down_0']['kernel'].shape == (4, 4, 3, 32)
-  again = autoencoder.network_to_state_dict('albedo', networks['albedo'])
+  again = network_checkpoints.network_to_state_dict('albedo', networks['albedo'])
   for name, value in state['netA'].items():
     np.testing.assert_array_equal(again[name], value)
 
@@ -124,13 +125,13 @@ def test_wrong_networks_are_refused(name, shape, told):
   state['netV'].pop(name, None)
   if shape:
     state['netV'][name] = np.zeros(shape, np.float32)
-  message = refusal(autoencoder.networks_from_checkpoint, state, path='a.pth')
+  message = refusal(network_checkpoints.networks_from_checkpoint, state, path='a.pth')
   assert message.startswith('a.pth, netV: ')
   assert told in message
 
 
 def test_other_checkpoints_are_refused():
-  read = autoencoder.networks_from_checkpoint
+  read = network_checkpoints.networks_from_checkpoint
   assert 'netD, netA' in refusal(read, {'model': {}}, path='a.pth')
   assert 'tensors under netD' in refusal(read, {'netD': 3}, path='a.pth')
   assert 'tensors under netL' in refusal(read, {'netL': {'x': None}}, path='a.pth')
@@ -185,11 +186,11 @@ def test_no_gaussians_are_refused(tmp_path, part, name, value, told):
   parts = gaussians()
   parts[part][name] = value
   paths = mvn_files(tmp_path, *parts)
-  message = refusal(data.read_mvn_files, *paths, error=data.DataError)
+  message = refusal(data.read_mvn_files, *paths, error=DataError)
   assert told in message
   assert '_mvn.pth' in message
   paths[0].write_text('<html>')
-  assert 'car_view_mvn.pth' in refusal(data.read_mvn_files, *paths, error=data.DataError)
+  assert 'car_view_mvn.pth' in refusal(data.read_mvn_files, *paths, error=DataError)
 
 
 def test_prior_command_fails_in_one_line(tmp_path):
@@ -236,12 +237,12 @@ def test_other_latents_are_refused(tmp_path):
     (np.full(4, np.nan), 'finite'),
   ):
     torch_zip(path, content)
-    message = refusal(read_latent, path, error=data.DataError)
+    message = refusal(read_latent, path, error=DataError)
     assert told in message
     assert 'a.pt' in message
   path.write_bytes(b'PK\x03\x04')
-  assert 'a.pt' in refusal(read_latent, path, error=data.DataError)
-  assert 'b.pt' in refusal(read_latent, tmp_path / 'b.pt', error=data.DataError)
+  assert 'a.pt' in refusal(read_latent, path, error=DataError)
+  assert 'b.pt' in refusal(read_latent, tmp_path / 'b.pt', error=DataError)
 
 
 # The perceptual distance
@@ -257,7 +258,7 @@ def test_perceptual_files_of_full_size(tmp_path):
   vgg.unlink()
   assert len(params) == 18
   assert params['conv_12']['kernel'].shape == (3, 3, 512, 512)
-  assert sum(array.size for array in files.flatten(params).values()) == 14_714_688 + 1472
+  assert sum(array.size for array in array_files.flatten(params).values()) == 14_714_688 + 1472
 
 
 # The command on NVIDIA's pickles

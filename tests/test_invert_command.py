@@ -12,17 +12,17 @@ import pytest
 from PIL import Image
 
 from gan2shape_jax import data
-from gan2shape_jax.assembly import load_frozen
-from gan2shape_jax.checkpoints import Checkpoints
 from gan2shape_jax.config import get_default_config
+from gan2shape_jax.errors import DataError, Preempted
 from gan2shape_jax.models.lpips import CONVS_PER_LEVEL
-from gan2shape_jax.picture_latents import Found, LatentFinder
-from gan2shape_jax.preparation import Preparation, prepare
-from gan2shape_jax.progress import Progress
+from gan2shape_jax.pipeline.frozen_weights import load_frozen
+from gan2shape_jax.pipeline.picture_latents import Found, LatentFinder
+from gan2shape_jax.pipeline.preparation import Preparation, prepare
+from gan2shape_jax.pipeline.sources import draw_samples
 from gan2shape_jax.reconstruction import domain
 from gan2shape_jax.reconstruction.state import Settings
-from gan2shape_jax.sources import draw_samples
-from gan2shape_jax.workdir import Preempted
+from gan2shape_jax.runtime.progress import Progress
+from gan2shape_jax.storage.checkpoints import Checkpoints
 from tests import command
 
 SIZE = 64
@@ -131,7 +131,7 @@ def test_files_without_a_record_and_damaged_ones(config, frozen, own, tmp_path, 
   with np.load(path) as kept:
     assert json.loads(str(kept['record']))['settings']['inversion.iterations'] == 2
   path.write_text('no archive')
-  with pytest.raises(data.DataError, match=r'latent.npz: expected an .npz archive'):
+  with pytest.raises(DataError, match=r'latent.npz: expected an .npz archive'):
     find(config, frozen, own, tmp_path, capsys)
 
 

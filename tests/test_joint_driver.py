@@ -13,19 +13,18 @@ import pytest
 from safetensors.numpy import load_file
 
 from configs import heads
-from gan2shape_jax import data, joint_collection
-from gan2shape_jax.artefacts import ArtefactError
-from gan2shape_jax.assembly import Assembly, assemble
-from gan2shape_jax.joint_collection import train_jointly
+from gan2shape_jax import data
+from gan2shape_jax.errors import ArtefactError, FitError, Preempted, SettingsError
+from gan2shape_jax.pipeline import joint_collection
+from gan2shape_jax.pipeline.assembly import Assembly, assemble
+from gan2shape_jax.pipeline.joint_collection import train_jointly
 from gan2shape_jax.reconstruction.driver import BEGINNING, STEP2, STEP3, Position
 from gan2shape_jax.reconstruction.joint_driver import Stores, train, visit
 from gan2shape_jax.reconstruction.programs import TRAINED, Programs
-from gan2shape_jax.reconstruction.setup import SettingsError
 from gan2shape_jax.reconstruction.state import Factors, FitState, Instance, Projections
 from gan2shape_jax.reconstruction.step2_projection import Source
-from gan2shape_jax.shelves import Shelf
+from gan2shape_jax.storage.array_store import ArrayStore
 from gan2shape_jax.weights import load_safetensors
-from gan2shape_jax.workdir import FitError, Preempted
 from tests import command
 from tests.small_fit import SIZE, frozen
 from tests.test_driver import plan, same
@@ -37,8 +36,8 @@ PROJECTIONS = Projections(*[0] * 6)
 
 def shelves(folder, **options):
   return Stores(
-    Shelf(folder / 'sources', SOURCE, NAMES, **options),
-    Shelf(folder / 'projections', PROJECTIONS, NAMES, **options),
+    ArrayStore(folder / 'sources', SOURCE, NAMES, **options),
+    ArrayStore(folder / 'projections', PROJECTIONS, NAMES, **options),
   )
 
 
@@ -255,7 +254,7 @@ def test_a_shelf_holds_only_whole_files(tmp_path):
     if number == 1:
       raise KeyboardInterrupt
 
-  shelf = Shelf(tmp_path, PROJECTIONS, NAMES, before_put=limited)
+  shelf = ArrayStore(tmp_path, PROJECTIONS, NAMES, before_put=limited)
   batches = [Projections(*(np.full(k, k + b, np.float32) for k in range(6))) for b in range(2)]
   shelf.put(0, 0, batches, 2)
   assert all(same(shelf.get(0, 0, k), batches[k]) for k in range(2))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import renderer
-from gan2shape_jax.reconstruction import autoencoder, joint_views, priors, region
+from gan2shape_jax.pretraining import view_terms
+from gan2shape_jax.reconstruction import autoencoder, priors, region
 from gan2shape_jax.reconstruction.state import Settings
 
 SIZE = 64
@@ -30,7 +31,7 @@ def textured(depth, code):
 def test_a_turned_picture_is_the_rendering_in_the_other_view(dome):
   code = jnp.array([0.02, 0.1, 0.0, 0.0, 0.0, 0.0])
   picture, _ = textured(dome, code)
-  turned, turns = joint_views.turned_pictures(
+  turned, turns = view_terms.turned_pictures(
     jax.random.key(3), picture[None], dome, code[None], SETTINGS, spread=(0.03, 0.08)
   )
   expected, shape = textured(dome, code + turns[0])
@@ -45,7 +46,7 @@ def test_a_turned_picture_is_the_rendering_in_the_other_view(dome):
 
 def test_no_gradient_passes_through_turned_pictures(dome):
   def total(images):
-    pictures, turns = joint_views.turned_pictures(
+    pictures, turns = view_terms.turned_pictures(
       jax.random.key(0), images, dome, jnp.zeros((1, 6)), SETTINGS, spread=(0.1, 0.1)
     )
     return pictures.sum() + turns.sum()
@@ -57,14 +58,14 @@ def test_turn_distance_is_zero_for_right_answers_and_counts_in_deviations():
   codes = jnp.arange(12.0).reshape(2, 6) / 100
   turns = codes[::-1]
   covariance = jnp.diag(jnp.array([4.0, 9.0, 1.0, 1.0, 1.0, 0.0]))
-  assert joint_views.turn_distance(codes, codes + turns, turns, covariance) < 1e-12
+  assert view_terms.turn_distance(codes, codes + turns, turns, covariance) < 1e-12
   wrong = codes + turns + jnp.array([50.0, 3.0, 50.0, 50.0, 50.0, 50.0])[None]
-  np.testing.assert_allclose(joint_views.turn_distance(codes, wrong, turns, covariance), 1.0)
+  np.testing.assert_allclose(view_terms.turn_distance(codes, wrong, turns, covariance), 1.0)
 
 
 def test_moment_distance_in_closed_form():
   samples = jnp.array([[1.0], [3.0]])  # mean 2, standard deviation 1
-  distance = joint_views.moment_distance(samples, jnp.array([0.0]), jnp.array([[4.0]]))
+  distance = view_terms.moment_distance(samples, jnp.array([0.0]), jnp.array([[4.0]]))
   np.testing.assert_allclose(distance, 1.0**2 + (0.5 - 1) ** 2, rtol=1e-5)
 
 

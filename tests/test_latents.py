@@ -9,6 +9,7 @@ import pytest
 from gan2shape_jax import data
 from gan2shape_jax.config import get_default_config
 from gan2shape_jax.data.latents import read_latent
+from gan2shape_jax.errors import DataError
 from tests.conftest import TESTDATA
 from tests.foreign_files import torch_zip
 
@@ -23,7 +24,7 @@ def latents_of(images, latents):
 
 
 def refused(images, latents):
-  with pytest.raises(data.DataError) as caught:
+  with pytest.raises(DataError) as caught:
     latents_of(images, latents)
   assert len(str(caught.value).splitlines()) == 1
   assert str(latents) in str(caught.value)
@@ -152,7 +153,7 @@ def test_pipes_are_refused_at_once(tmp_path, two, ending):
 def test_priors_with_numbers_too_large_for_float32(tmp_path):
   prior = data.load_prior('embedded:heads')._asdict()
   np.savez(tmp_path / 'p.npz', **prior | {'view_mean': np.full(6, 1e39)})
-  with pytest.raises(data.DataError, match='view_mean are not'):
+  with pytest.raises(DataError, match='view_mean are not'):
     data.load_prior(tmp_path / 'p.npz')
 
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gan2shape_jax.errors import WeightsError
 from gan2shape_jax.models import lpips
 from gan2shape_jax.weights import perceptual
-from gan2shape_jax.weights.files import WeightsError
 
 WIDTHS = (2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6)
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gan2shape_jax.errors import WeightsError
 from gan2shape_jax.models import networks
-from gan2shape_jax.weights import autoencoder
-from gan2shape_jax.weights.files import WeightsError
+from gan2shape_jax.weights import network_checkpoints
 
-KINDS = tuple(autoencoder.CHECKPOINT_KEYS)
+KINDS = tuple(network_checkpoints.CHECKPOINT_KEYS)
 
 
 def small(kind):
@@ -81,15 +81,15 @@ def test_final_tanh():
 @pytest.mark.parametrize('kind', KINDS)
 def test_published_names_and_shapes(kind, size, testdata):
   manifest = json.loads((testdata / 'manifests.json').read_text())[f'gan2shape_{size}']
-  expected = {k: tuple(v) for k, v in manifest[autoencoder.CHECKPOINT_KEYS[kind]].items()}
+  expected = {k: tuple(v) for k, v in manifest[network_checkpoints.CHECKPOINT_KEYS[kind]].items()}
   module = published(kind, size)
   shapes = shapes_of(module, size)
   state = {name: np.broadcast_to(np.float32(0), shape) for name, shape in expected.items()}
-  params = autoencoder.network_from_state_dict(kind, state)
+  params = network_checkpoints.network_from_state_dict(kind, state)
   assert jax.tree.map(lambda p: p.shape, params) == jax.tree.map(lambda p: p.shape, shapes)
   count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
   assert count == sum(math.prod(shape) for shape in expected.values())
-  assert autoencoder.network_from_params(kind, params) == module
+  assert network_checkpoints.network_from_params(kind, params) == module
 
 
 @pytest.mark.parametrize(
@@ -158,28 +158,28 @@ def test_settings_that_do_not_fit_are_named():
 @pytest.mark.parametrize('kind', KINDS)
 def test_state_dicts_round_trip(kind):
   params = random_params(small(kind))
-  state = autoencoder.network_to_state_dict(kind, params)
+  state = network_checkpoints.network_to_state_dict(kind, params)
   prefixed = {f'module.{name}': value for name, value in state.items()}
   for again in (state, prefixed):
-    back = autoencoder.network_from_state_dict(kind, again)
+    back = network_checkpoints.network_from_state_dict(kind, again)
     jax.tree.map(np.testing.assert_array_equal, params, back)
 
 
 def test_wrong_state_dicts_are_described():
-  state = autoencoder.network_to_state_dict('view', random_params(small('view')))
+  state = network_checkpoints.network_to_state_dict('view', random_params(small('view')))
   del state['network.4.weight']
   state['network.99.weight'] = np.zeros(3)
   with pytest.raises(WeightsError, match=r'network\.4\.weight.*network\.99\.weight'):
-    autoencoder.network_from_state_dict('view', state)
-  state = autoencoder.network_to_state_dict('view', random_params(small('view')))
+    network_checkpoints.network_from_state_dict('view', state)
+  state = network_checkpoints.network_to_state_dict('view', random_params(small('view')))
   state['network.4.weight'] = state['network.4.weight'][:3]
   with pytest.raises(WeightsError, match=r'network\.4\.weight 3x8x4x4 instead of 16x8x4x4'):
-    autoencoder.network_from_state_dict('view', state)
+    network_checkpoints.network_from_state_dict('view', state)
   state['network.4.weight'] = np.zeros(3)
   with pytest.raises(WeightsError, match=r'network\.4\.weight'):
-    autoencoder.network_from_state_dict('view', state)
+    network_checkpoints.network_from_state_dict('view', state)
   with pytest.raises(ValueError, match='unknown network'):
-    autoencoder.network_from_state_dict('netX', state)
+    network_checkpoints.network_from_state_dict('netX', state)
 
 
 def test_networks_batch_over_own_weights():

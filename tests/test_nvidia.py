@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import weights
+from gan2shape_jax.errors import WeightsError
 from gan2shape_jax.models import discriminator, stylegan2
-from gan2shape_jax.weights import WeightsError, nvidia, nvidia_pickles
+from gan2shape_jax.weights import nvidia, nvidia_pickles
 from tests import nvidia_networks as networks
 from tests import nvidia_reference as reference
 from tests.foreign_files import Module, Tensor, nvidia_pickle

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gan2shape_jax import data, object_masks
-from gan2shape_jax.object_masks import mask_from_fit, mask_of_picture
+from gan2shape_jax import data
+from gan2shape_jax.pipeline import object_masks
+from gan2shape_jax.pipeline.object_masks import mask_from_fit, mask_of_picture
 from gan2shape_jax.reconstruction.state import Factors
 from gan2shape_jax.renderer import Camera
 

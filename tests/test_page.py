@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import artefacts
-from gan2shape_jax.artefacts import files, results
+from gan2shape_jax.artefacts import results
+from gan2shape_jax.errors import ArtefactError
 from gan2shape_jax.renderer import Camera
+from gan2shape_jax.storage import atomic_files
 from tests.test_artefacts import CAMERA, make_factors
 
 _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
@@ -26,13 +28,13 @@ def page(tmp_path_factory):
       name, factors.albedo, factors, CAMERA, metrics={'side_x100': side, 'mad': None, 'own': 1}
     )
     folder = workdir / name
-    files.write_arrays(folder / 'factors.npz', results.factor_arrays(result, Camera()))
-    files.write_json(folder / 'metrics.json', result.metrics)
+    atomic_files.write_arrays(folder / 'factors.npz', results.factor_arrays(result, Camera()))
+    atomic_files.write_json(folder / 'metrics.json', result.metrics)
     artefacts.pictures.write_png(folder / 'sheet.png', np.full((40, 300, 3), 99, np.uint8))
     artefacts.write_video(folder / 'rotate_3d', [factors.albedo] * 3)
     if side == 2:  # its mesh is a file, how far it may be turned is known
       arrays = dict(np.load(folder / 'factors.npz')) | {'turned': np.float32([40, 20])}
-      files.write_arrays(folder / 'factors.npz', arrays)
+      atomic_files.write_arrays(folder / 'factors.npz', arrays)
       mesh = results.mesh_from_surface(artefacts.result_surface(result, CAMERA), CAMERA)
       artefacts.write_mesh(folder, mesh)
       artefacts.pictures.write_png(folder / 'picture.png', np.full((50, 50, 3), 7, np.uint8))
@@ -82,21 +84,21 @@ def test_of_a_large_collection_the_first_are_shown(page, monkeypatch, tmp_path):
 
 
 def test_missing_and_damaged_results_are_explained(tmp_path):
-  with pytest.raises(artefacts.ArtefactError, match=r'cannot read .*metrics\.json'):
+  with pytest.raises(ArtefactError, match=r'cannot read .*metrics\.json'):
     artefacts.write_page(tmp_path, ['absent'])
-  files.write_text(tmp_path / 'a' / 'metrics.json', '[')
-  with pytest.raises(artefacts.ArtefactError, match=r'cannot read .*metrics\.json'):
+  atomic_files.write_text(tmp_path / 'a' / 'metrics.json', '[')
+  with pytest.raises(ArtefactError, match=r'cannot read .*metrics\.json'):
     artefacts.write_page(tmp_path, ['a'])
-  files.write_json(tmp_path / 'a' / 'metrics.json', {})
-  files.write_text(tmp_path / 'a' / 'factors.npz', 'no zip')
-  with pytest.raises(artefacts.ArtefactError, match=r'cannot read .*factors\.npz'):
+  atomic_files.write_json(tmp_path / 'a' / 'metrics.json', {})
+  atomic_files.write_text(tmp_path / 'a' / 'factors.npz', 'no zip')
+  with pytest.raises(ArtefactError, match=r'cannot read .*factors\.npz'):
     artefacts.write_page(tmp_path, ['a'])
   factors = make_factors()
   result = artefacts.result_from_factors('a', factors.albedo, factors, CAMERA)
-  files.write_arrays(tmp_path / 'a' / 'factors.npz', results.factor_arrays(result, CAMERA))
+  atomic_files.write_arrays(tmp_path / 'a' / 'factors.npz', results.factor_arrays(result, CAMERA))
   for name in ('picture.png', 'mesh.glb'):
-    files.write_text(tmp_path / 'a' / name, 'neither')
-    with pytest.raises(artefacts.ArtefactError, match=rf'cannot read .*{name}'):
+    atomic_files.write_text(tmp_path / 'a' / name, 'neither')
+    with pytest.raises(ArtefactError, match=rf'cannot read .*{name}'):
       artefacts.write_page(tmp_path, ['a'])
     (tmp_path / 'a' / name).unlink()
   assert not (tmp_path / 'index.html').exists()

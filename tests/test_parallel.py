@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from benchmarks import scaling
-from gan2shape_jax import collection, processor
 from gan2shape_jax.config import get_default_config
+from gan2shape_jax.errors import SettingsError
+from gan2shape_jax.pipeline import collection
 from gan2shape_jax.reconstruction import direct, parallel, programs
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan, reconstruct
 from gan2shape_jax.reconstruction.parallel import make_layout
 from gan2shape_jax.reconstruction.programs import ONE_DEVICE
-from gan2shape_jax.reconstruction.setup import SettingsError
 from gan2shape_jax.reconstruction.state import FitState
+from gan2shape_jax.runtime import cpu_devices
 from tests import command
 from tests.small_fit import (
   DIRECT,
@@ -344,7 +345,7 @@ def test_devices_that_are_not_there_or_do_not_divide_the_batch(settings, expecte
 
 @pytest.mark.parametrize(
   ('setting', 'pictures', 'flags', 'expected'),
-  [(3, 5, '', 3), (3, 2, '', 2), (0, 1, '', 1), (3, 5, f'{processor._FLAG}=2', 2)],
+  [(3, 5, '', 3), (3, 2, '', 2), (0, 1, '', 1), (3, 5, f'{cpu_devices._FLAG}=2', 2)],
 )
 def test_a_processor_is_divided_for_several_pictures(setting, pictures, flags, expected):
   program = (

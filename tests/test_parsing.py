@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import weights
+from gan2shape_jax.errors import WeightsError
 from gan2shape_jax.models import parsing, parsing_networks
-from gan2shape_jax.weights import WeightsError, files
-from gan2shape_jax.weights.parsing import load_parsing, parsing_from_state_dict
+from gan2shape_jax.weights import array_files
+from gan2shape_jax.weights.parsing_files import load_parsing, parsing_from_state_dict
 from tests.golden.replay_g import drawn_state
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -184,7 +185,7 @@ def test_inputs_of_the_networks():
 
 
 def test_bisenet_file(bisenet, bisenet_path):
-  flat = files.flatten(bisenet)
+  flat = array_files.flatten(bisenet)
   assert {array.dtype for array in flat.values()} == {np.dtype(np.float32)}
   assert parsing_networks.kind_of(bisenet) == 'bisenet'
   assert parsing_networks.num_classes(bisenet) == 19
@@ -285,7 +286,8 @@ def test_published_names(network, classes):
     if not k.startswith(heads) and not k.endswith('num_batches_tracked')
   }
   shapes = [
-    {k: v.shape for k, v in files.flatten(parsing_from_state_dict(s)).items()} for s in (state, few)
+    {k: v.shape for k, v in array_files.flatten(parsing_from_state_dict(s)).items()}
+    for s in (state, few)
   ]
   assert shapes[0] == shapes[1]
   assert shapes[0]['output/kernel'][-1] == classes
@@ -351,7 +353,7 @@ def test_converted_file(tmp_path, bisenet_path, bisenet):
   assert done.returncode == 0, done.stderr
   assert '19 classes' in done.stdout
   assert 'conv_out16, conv_out32' in done.stdout
-  ours, theirs = (files.flatten(p) for p in (load_parsing(path, category='synface'), bisenet))
+  ours, theirs = (array_files.flatten(p) for p in (load_parsing(path, category='synface'), bisenet))
   assert ours.keys() == theirs.keys()
   for name in ours:
     np.testing.assert_array_equal(ours[name], theirs[name])

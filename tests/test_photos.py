@@ -7,6 +7,7 @@ from PIL import Image
 
 from gan2shape_jax import data
 from gan2shape_jax.config import get_default_config
+from gan2shape_jax.errors import DataError
 
 
 def settings(images, **changes) -> ConfigDict:
@@ -41,7 +42,7 @@ def test_a_photo_is_read_when_it_is_asked_for(photo):
   path, _ = photo
   picture = data.load_pictures(settings(path), 64)[0]
   path.unlink()
-  with pytest.raises(data.DataError, match=r'a\.png: no such file'):
+  with pytest.raises(DataError, match=r'a\.png: no such file'):
     picture.photo(2048)
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from gan2shape_jax import data
 from gan2shape_jax.config import get_default_config
-from gan2shape_jax.jobs import Fit
-from gan2shape_jax.picture_results import write_picture
+from gan2shape_jax.pipeline.jobs import Fit
+from gan2shape_jax.pipeline.picture_results import write_picture
 from gan2shape_jax.reconstruction.state import Factors, Instance, Settings
 
 SIZE = 64

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps
 from gan2shape_jax import data, evaluation
 from gan2shape_jax.config import get_default_config
 from gan2shape_jax.data import decoding, images
+from gan2shape_jax.errors import DataError
 from tests.conftest import TESTDATA
 
 FILES = TESTDATA / 'pictures'
@@ -95,7 +96,7 @@ def test_damaged_pixels_are_still_refused(tmp_path):
   content = bytearray(WHOLE.read_bytes())
   for broken in (content[:-60], content[:400] + bytes(200) + content[600:]):
     (tmp_path / 'x.png').write_bytes(broken)
-    with pytest.raises(data.DataError, match=r'x\.png: expected'):
+    with pytest.raises(DataError, match=r'x\.png: expected'):
       data.read_image(tmp_path / 'x.png', 64)
 
 
@@ -183,11 +184,11 @@ def test_a_folder_of_folders(tmp_path):
     (tmp_path / name).mkdir()
   for name in ('one', 'two'):
     opened(WHOLE).save(tmp_path / name / f'{name}.png')
-  with pytest.raises(data.DataError, match=r'its sub-folders hold some \(one, two\)'):
+  with pytest.raises(DataError, match=r'its sub-folders hold some \(one, two\)'):
     loaded(tmp_path)
   assert loaded(f'{tmp_path}/**/*.*').names == ['one', 'two']
   (tmp_path / 'none' / 'x.heif2').write_text('')
-  with pytest.raises(data.DataError, match=r'there are none, but 1 file \(\.heif2\)'):
+  with pytest.raises(DataError, match=r'there are none, but 1 file \(\.heif2\)'):
     loaded(tmp_path / 'none')
 
 
@@ -203,7 +204,7 @@ def test_names_in_two_normal_forms(tmp_path):
   assert picture.mask.min() == 1
   assert picture.latent.shape == (5,)
   opened(WHOLE).save(tmp_path / 'in' / f'{nfc}.png')
-  with pytest.raises(data.DataError, match='expected names to differ'):
+  with pytest.raises(DataError, match='expected names to differ'):
     loaded(tmp_path / 'in')
 
 
@@ -229,7 +230,7 @@ def test_the_list_with_backslashes(tmp_path):
 def test_homes_that_are_not_there(tmp_path, place, monkeypatch):
   (tmp_path / 'list.txt').write_text('~nobody9/x.png\nb\0d')
   monkeypatch.chdir(tmp_path)
-  with pytest.raises(data.DataError) as caught:
+  with pytest.raises(DataError) as caught:
     loaded(place)
   assert len(str(caught.value).splitlines()) == 1
 
@@ -240,23 +241,23 @@ def test_homes_that_are_not_there(tmp_path, place, monkeypatch):
 def test_an_eps_starts_no_program(tmp_path):
   path = tmp_path / 'x.png'
   path.write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n' * 3)
-  with pytest.raises(data.DataError, match='of no known format'):
+  with pytest.raises(DataError, match='of no known format'):
     data.read_image(path, 64)
 
 
 def test_pipes_and_devices(tmp_path):
   os.mkfifo(tmp_path / 'x.png')
   for path in (tmp_path / 'x.png', '/dev/zero'):
-    with pytest.raises(data.DataError, match='this is a'):
+    with pytest.raises(DataError, match='this is a'):
       data.read_image(path, 64)
-    with pytest.raises(data.DataError, match='no plain file'):
+    with pytest.raises(DataError, match='no plain file'):
       loaded(path)
 
 
 def test_a_limit_of_pixels(tmp_path):
   Image.new('L', (300, 200)).save(tmp_path / 'x.png')
   assert loaded(tmp_path / 'x.png', most_pixels=60_000)[0].image.shape == (64, 64, 3)
-  with pytest.raises(data.DataError, match=r'x\.png: .*data\.most_pixels'):
+  with pytest.raises(DataError, match=r'x\.png: .*data\.most_pixels'):
     loaded(tmp_path / 'x.png', most_pixels=50_000)[0]
 
 

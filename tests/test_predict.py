@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from configs import heads
-from gan2shape_jax import collection, data
-from gan2shape_jax.reconstruction.setup import SettingsError, check_config
+from gan2shape_jax import data
+from gan2shape_jax.errors import DataError, SettingsError
+from gan2shape_jax.pipeline import collection
+from gan2shape_jax.pipeline.config_checks import check_config
 
 
 @pytest.fixture(scope='module')
@@ -26,7 +28,7 @@ def config(tmp_path_factory):
 
 
 def test_a_damaged_picture_stops_the_run_unless_told_otherwise(config, tmp_path):
-  with pytest.raises(data.DataError, match=r'0005\.png: expected a complete picture'):
+  with pytest.raises(DataError, match=r'0005\.png: expected a complete picture'):
     collection.reconstruct_all(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 

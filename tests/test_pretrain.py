@@ -5,8 +5,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from configs import heads
-from gan2shape_jax.pretraining import pretrain
-from gan2shape_jax.workdir import Preempted
+from gan2shape_jax.errors import Preempted
+from gan2shape_jax.pretraining.starting_networks import pretrain
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from configs import heads
-from gan2shape_jax import data, pretraining, prior_estimation
-from gan2shape_jax.reconstruction import setup
+from gan2shape_jax import data
+from gan2shape_jax.errors import DataError
+from gan2shape_jax.pipeline import network_modules
+from gan2shape_jax.pretraining import prior_estimation, starting_networks
 from gan2shape_jax.weights import save_safetensors
 
 COUNT = 16
@@ -40,15 +42,15 @@ def untrained(monkeypatch):
 
   def pretrain(config, workdir, *, images, **_):
     calls.append((config, images))
-    modules = setup.build_modules(config, 256)
-    params = setup.initial_params(
+    modules = network_modules.build_modules(config, 256)
+    params = network_modules.initial_params(
       modules, config.image_size, jax.random.key(0), names=('view', 'light')
     )
     workdir.mkdir(parents=True)
     save_safetensors(workdir / 'networks.safetensors', params)
     return workdir / 'networks.safetensors'
 
-  monkeypatch.setattr(pretraining, 'pretrain', pretrain)
+  monkeypatch.setattr(starting_networks, 'pretrain', pretrain)
   return calls
 
 
@@ -84,9 +86,9 @@ def test_an_estimate_is_written_and_read_as_a_prior(config, untrained, tmp_path)
 
 def test_batches_are_pictures_or_their_mirror_images_and_drawn_again_on_resume():
   images = np.random.default_rng(0).random((5, 4, 4, 3)).astype(np.float32)
-  batch = np.asarray(pretraining._batch(images, 32, seed=1, iteration=7))
-  np.testing.assert_array_equal(batch, pretraining._batch(images, 32, seed=1, iteration=7))
-  assert not np.array_equal(batch, pretraining._batch(images, 32, seed=1, iteration=8))
+  batch = np.asarray(starting_networks._batch(images, 32, seed=1, iteration=7))
+  np.testing.assert_array_equal(batch, starting_networks._batch(images, 32, seed=1, iteration=7))
+  assert not np.array_equal(batch, starting_networks._batch(images, 32, seed=1, iteration=8))
   both = [*images, *images[:, :, ::-1]]
   found = {next(k for k, image in enumerate(both) if np.array_equal(image, b)) for b in batch}
   assert len(found) > 5
@@ -94,5 +96,5 @@ def test_batches_are_pictures_or_their_mirror_images_and_drawn_again_on_resume()
 
 def test_too_few_pictures_are_refused(config, tmp_path):
   config.data.num = 3
-  with pytest.raises(data.DataError, match='at least 16 pictures'):
+  with pytest.raises(DataError, match='at least 16 pictures'):
     prior_estimation.estimate(config, tmp_path / 'run', rounds=1)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gan2shape_jax import processor
+from gan2shape_jax.runtime import cpu_devices
 from tests import command
 
 
@@ -18,7 +18,7 @@ def run(program, flags=''):
 
 
 @pytest.mark.parametrize(
-  ('count', 'flags', 'expected'), [(3, '', 3), (1, '', 1), (3, f'{processor._FLAG}=2', 2)]
+  ('count', 'flags', 'expected'), [(3, '', 3), (1, '', 1), (3, f'{cpu_devices._FLAG}=2', 2)]
 )
 def test_a_processor_is_divided_once(count, flags, expected):
   tell = 'print(jax.device_count());'
@@ -27,5 +27,5 @@ def test_a_processor_is_divided_once(count, flags, expected):
 
 
 def test_as_many_devices_as_cores_unless_a_number_is_wanted():
-  assert 1 <= processor.device_count() <= 4
-  assert processor.device_count(7) == 7
+  assert 1 <= cpu_devices.device_count() <= 4
+  assert cpu_devices.device_count(7) == 7

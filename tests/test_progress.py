@@ -2,7 +2,7 @@
 
 import re
 
-from gan2shape_jax import progress
+from gan2shape_jax.runtime import progress
 
 
 def lines(monkeypatch, capsys, seconds):

@@ -13,15 +13,14 @@ import numpy as np
 import pytest
 
 from experiments import evaluate
-from gan2shape_jax.assembly import Assembly
 from gan2shape_jax.config import get_default_config
+from gan2shape_jax.errors import FitError, Preempted, SettingsError, WeightsError
 from gan2shape_jax.instruments import projection_table, projections, view_judge
 from gan2shape_jax.instruments.projections import Identities, Measured
+from gan2shape_jax.pipeline.assembly import Assembly
 from gan2shape_jax.reconstruction import driver, programs, step2_projection
-from gan2shape_jax.reconstruction.setup import SettingsError
 from gan2shape_jax.reconstruction.state import FitSettings
-from gan2shape_jax.weights import WeightsError, load_safetensors, save_safetensors
-from gan2shape_jax.workdir import FitError, Preempted
+from gan2shape_jax.weights import load_safetensors, save_safetensors
 from tests import small_fit
 from tests.command import ROOT, environment
 

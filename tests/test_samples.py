@@ -12,14 +12,13 @@ import pytest
 from PIL import Image
 
 from experiments import sample
-from gan2shape_jax import collection, data, sources
-from gan2shape_jax.artefacts import ArtefactError
-from gan2shape_jax.assembly import load_frozen
 from gan2shape_jax.config import get_default_config
+from gan2shape_jax.errors import ArtefactError, DataError, Preempted
 from gan2shape_jax.instruments import depth_table
+from gan2shape_jax.pipeline import collection, sources
+from gan2shape_jax.pipeline.frozen_weights import load_frozen
 from gan2shape_jax.reconstruction.state import Settings
 from gan2shape_jax.reconstruction.step2_projection import gan_images
-from gan2shape_jax.workdir import Preempted
 from tests import command
 
 
@@ -98,7 +97,7 @@ def test_a_run_starts_on_samples(config, frozen, monkeypatch, tmp_path):
   with pytest.raises(Preempted):
     collection.reconstruct_all(config, tmp_path)
   assert seen == [('000', frozen.mean_latent.shape, '000')]
-  with pytest.raises(data.DataError, match=r"data.source='samples': .*samples have none"):
+  with pytest.raises(DataError, match=r"data.source='samples': .*samples have none"):
     depth_table.evaluate_all(config, tmp_path / 'other')
 
 
@@ -111,7 +110,7 @@ def test_a_run_starts_on_samples(config, frozen, monkeypatch, tmp_path):
   ],
 )
 def test_sources_that_give_nothing(config, settings, expected):
-  with pytest.raises(data.DataError, match=expected) as caught:
+  with pytest.raises(DataError, match=expected) as caught:
     sources.load_pictures(changed(config, **settings))
   assert '\n' not in str(caught.value)
 
@@ -135,7 +134,7 @@ def test_a_folder_of_samples_is_a_data_set(config, frozen, tmp_path):
 def test_seeds():
   assert sample.parse_seeds('3, 7,5-8') == [3, 7, 5, 6, 8]
   for text in ('', '3,x', '-1', '5-3', '0-9999999', '1.5'):
-    with pytest.raises(data.DataError, match='expected whole numbers'):
+    with pytest.raises(DataError, match='expected whole numbers'):
       sample.parse_seeds(text)
 
 

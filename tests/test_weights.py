@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import weights
+from gan2shape_jax.errors import WeightsError
 from gan2shape_jax.models import discriminator, stylegan2
-from gan2shape_jax.weights import WeightsError, files, read_torch_file
-from gan2shape_jax.weights.stylegan2 import (
+from gan2shape_jax.weights import array_files, read_torch_file
+from gan2shape_jax.weights.stylegan2_files import (
   discriminator_from_state_dict,
   generator_from_state_dict,
 )
@@ -187,10 +188,10 @@ def test_full_disk_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_compare_names_lists_differences():
-  files.compare_names({'a': (2,), 'b': None}, {'a': np.ones(2), 'b': np.ones(3)}, path='f')
+  array_files.compare_names({'a': (2,), 'b': None}, {'a': np.ones(2), 'b': np.ones(3)}, path='f')
   expected = {f'm{k}': (1,) for k in range(20)} | {'same': (2, 3)}
   found = {'same': np.ones((3, 2)), 'odd': np.ones(1)}
-  message = refusal(files.compare_names, expected, found, path='file.pt')
+  message = refusal(array_files.compare_names, expected, found, path='file.pt')
   for part in ('file.pt', '20 missing: m0, m1', 'and 12 more', '1 extra: odd', '3x2', '2x3'):
     assert part in message
 
@@ -207,7 +208,7 @@ def test_stylegan2_from_both_files(tmp_path, checkpoint):
   path = tmp_path / 'x.safetensors'
   weights.save_safetensors(path, {'generator': generator, 'discriminator': critic})
   for ours, theirs in zip(weights.load_stylegan2(path), (generator, critic), strict=True):
-    ours, theirs = files.flatten(ours), files.flatten(theirs)
+    ours, theirs = array_files.flatten(ours), array_files.flatten(theirs)
     assert ours.keys() == theirs.keys()
     for name in ours:
       np.testing.assert_array_equal(ours[name], theirs[name])

@@ -11,7 +11,8 @@ import pytest
 
 from experiments import convert_weights
 from gan2shape_jax import weights
-from gan2shape_jax.weights import WeightsError, files, nvidia_pickles, read_torch_file, torch_files
+from gan2shape_jax.errors import DataError, WeightsError
+from gan2shape_jax.weights import array_files, nvidia_pickles, read_torch_file, torch_files
 from tests.conftest import TESTDATA
 from tests.foreign_files import torch_zip
 
@@ -25,7 +26,7 @@ def state():
 
 @pytest.fixture(scope='module')
 def whole():
-  return files.flatten(weights.read_stylegan2(WHOLE).generator)
+  return array_files.flatten(weights.read_stylegan2(WHOLE).generator)
 
 
 def refusal(path):
@@ -38,7 +39,7 @@ def refusal(path):
 
 
 def same(found, expected, *, but=()):
-  found = files.flatten(found)
+  found = array_files.flatten(found)
   assert found.keys() == expected.keys()
   for name, array in expected.items():
     if not name.endswith(but or ('//',)):
@@ -71,7 +72,7 @@ def test_where_the_generator_is_found(tmp_path, state, whole, wrap):
 
 
 def test_a_discriminator_within_data_parallel(tmp_path, state):
-  expected = files.flatten(weights.read_stylegan2(WHOLE).discriminator)
+  expected = array_files.flatten(weights.read_stylegan2(WHOLE).discriminator)
   content = {'g_ema': state['g_ema'], 'd': prefixed(state['d'], 'module.')}
   same(weights.read_stylegan2(torch_zip(tmp_path / 'x.pt', content)).discriminator, expected)
 
@@ -81,7 +82,7 @@ def test_missing_noise_is_drawn_from_one_seed_and_it_is_said(tmp_path, state, wh
   path = torch_zip(tmp_path / 'x.pt', {'g_ema': generator})
   first, second = (weights.read_stylegan2(path).generator for _ in range(2))
   same(first, whole, but=('noise',))
-  same(second, files.flatten(first))
+  same(second, array_files.flatten(first))
   lines = capsys.readouterr().err.splitlines()
   assert lines == [f'{path}: 7 noise buffers are not in the file, they are drawn from seed 0'] * 2
   generator['noises.noise_3'] = state['g_ema']['noises.noise_3']
@@ -116,8 +117,8 @@ def test_a_state_dict_with_nvidias_names(tmp_path):
   expected = weights.read_stylegan2(tmp_path / 'x.pkl')
   path = torch_zip(tmp_path / 'x.pt', {'G_ema': arrays(state), 'D': arrays(critic)})
   found = weights.read_stylegan2(path)
-  same(found.generator, files.flatten(expected.generator))
-  same(found.discriminator, files.flatten(expected.discriminator))
+  same(found.generator, array_files.flatten(expected.generator))
+  same(found.discriminator, array_files.flatten(expected.discriminator))
   np.testing.assert_array_equal(found.mean_latent, expected.mean_latent)
 
 
@@ -188,7 +189,7 @@ from gan2shape_jax import weights
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
   weights.read_stylegan2(sys.argv[1])
-except weights.WeightsError as error:
+except WeightsError as error:
   print(error)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
@@ -341,11 +342,10 @@ STRANGE = {
 @pytest.mark.parametrize('kind', sorted(convert_weights.KINDS))
 @pytest.mark.parametrize('name', STRANGE)
 def test_strange_files_of_all_kinds_are_refused_in_one_line(tmp_path, kind, name):
-  from gan2shape_jax import data
 
   path = torch_zip(tmp_path / 'x.pt', STRANGE[name])
   known = convert_weights.KINDS[kind]
-  with pytest.raises((WeightsError, data.DataError)) as caught:
+  with pytest.raises((WeightsError, DataError)) as caught:
     known.load(*[str(path)] * known.inputs)
   line = str(caught.value)
   assert len(line.splitlines()) == 1

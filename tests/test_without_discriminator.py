@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 
 import gan2shape_jax
-from gan2shape_jax import data, fitting, sources, weights
-from gan2shape_jax.assembly import Assembly, load_frozen
-from gan2shape_jax.checkpoints import Checkpoints
+from gan2shape_jax import data, weights
 from gan2shape_jax.config import get_default_config
-from gan2shape_jax.picture_latents import LatentFinder
-from gan2shape_jax.progress import Progress, Stopwatch
+from gan2shape_jax.errors import WeightsError
+from gan2shape_jax.pipeline import fitting, sources
+from gan2shape_jax.pipeline.assembly import Assembly
+from gan2shape_jax.pipeline.frozen_weights import load_frozen
+from gan2shape_jax.pipeline.picture_latents import LatentFinder
 from gan2shape_jax.reconstruction import parallel
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan
-from gan2shape_jax.traces import Traces
+from gan2shape_jax.runtime.profiling import Traces
+from gan2shape_jax.runtime.progress import Progress, Stopwatch
+from gan2shape_jax.storage.checkpoints import Checkpoints
 from tests.conftest import TESTDATA
 from tests.small_fit import SETTINGS, SIZE, frozen, instance, setting
 
@@ -34,7 +37,7 @@ def config(tmp_path_factory):
 
 
 def test_only_what_compares_by_it_asks_for_it(config):
-  with pytest.raises(weights.WeightsError, match='expected a discriminator') as caught:
+  with pytest.raises(WeightsError, match='expected a discriminator') as caught:
     load_frozen(config)
   assert 'loss.perceptual' in str(caught.value)
   assert load_frozen(config, critic=False).discriminator is None
@@ -49,7 +52,7 @@ def test_from_python_too(config):
   model = gan2shape_jax.load(config, image_size=64)
   assert gan2shape_jax.sample(model, 1).images.shape == (1, 64, 64, 3)
   image = np.zeros((64, 64, 3), np.uint8)
-  with pytest.raises(weights.WeightsError, match=r'generator\.safetensors: expected a discrim'):
+  with pytest.raises(WeightsError, match=r'generator\.safetensors: expected a discrim'):
     gan2shape_jax.reconstruct(image, model, latent=model.frozen.mean_latent)
 
 

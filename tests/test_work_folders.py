@@ -11,17 +11,12 @@ import pytest
 from PIL import Image
 
 from configs import heads
-from gan2shape_jax import (
-  collection,
-  data,
-  finished,
-  folder_lock,
-  joint_collection,
-  picture_inputs,
-  workdir,
-)
-from gan2shape_jax.checkpoints import CheckpointError, Checkpoints
-from gan2shape_jax.progress import Progress
+from gan2shape_jax import data
+from gan2shape_jax.errors import CheckpointError, DataError, FitError
+from gan2shape_jax.pipeline import collection, finished, joint_collection, picture_inputs
+from gan2shape_jax.runtime.progress import Progress
+from gan2shape_jax.storage import folder_lock, workdir
+from gan2shape_jax.storage.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -59,7 +54,7 @@ def pictures_of(folder, **changes):
   ],
 )
 def test_names_for_which_no_folder_can_be_made(name, told):
-  with pytest.raises(data.DataError, match=told) as caught:
+  with pytest.raises(DataError, match=told) as caught:
     workdir.check_names(['a', name], heads.get_config())
   line = str(caught.value)
   assert '\n' not in line
@@ -71,15 +66,15 @@ def test_names_of_joint_trainings_and_profiles_are_refused_only_there():
   names = ['checkpoints', 'networks.safetensors', 'profile', 'image', 'a b', 'ä', '...', 'x.png']
   workdir.check_names(names, config)
   config.profile = True
-  with pytest.raises(data.DataError, match="'profile'"):
+  with pytest.raises(DataError, match="'profile'"):
     workdir.check_names(names, config)
   config.mode, config.profile = 'joint', False
-  with pytest.raises(data.DataError, match="'checkpoints'"):
+  with pytest.raises(DataError, match="'checkpoints'"):
     workdir.check_names(names, config)
 
 
 def test_one_name_in_two_normal_forms():
-  with pytest.raises(data.DataError, match='code points'):
+  with pytest.raises(DataError, match='code points'):
     workdir.check_names(['caf\u00e9', 'cafe\u0301'], heads.get_config())
 
 
@@ -88,7 +83,7 @@ def test_names_are_checked_before_any_work(tmp_path):
   (folder / 'a.png').rename(folder / 'index.html.png')
   config = heads.get_config()
   config.data.images = str(folder)
-  with pytest.raises(data.DataError, match=r'index\.html'):
+  with pytest.raises(DataError, match=r'index\.html'):
     collection.reconstruct_all(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
@@ -98,7 +93,7 @@ def test_names_are_checked_before_any_work(tmp_path):
 
 def test_a_folder_takes_one_run_at_a_time(tmp_path):
   with folder_lock.locked(tmp_path):
-    with pytest.raises(workdir.FitError) as caught, folder_lock.locked(tmp_path):
+    with pytest.raises(FitError) as caught, folder_lock.locked(tmp_path):
       pass
     assert f'process {os.getpid()} on ' in str(caught.value)
     assert '\n' not in str(caught.value)
@@ -110,7 +105,7 @@ def test_a_folder_takes_one_run_at_a_time(tmp_path):
 def test_the_lock_of_a_killed_run_is_taken_over(tmp_path):
   code = (
     'import os, pathlib, sys\n'
-    'from gan2shape_jax.folder_lock import locked\n'
+    'from gan2shape_jax.storage.folder_lock import locked\n'
     'with locked(pathlib.Path(sys.argv[1])):\n'
     '  os._exit(3)\n'
   )
@@ -140,7 +135,7 @@ def test_where_a_file_system_knows_no_locks(tmp_path, monkeypatch, owner, free):
     with folder_lock.locked(tmp_path):
       pass
   else:
-    with pytest.raises(workdir.FitError, match='elsewhere'), folder_lock.locked(tmp_path):
+    with pytest.raises(FitError, match='elsewhere'), folder_lock.locked(tmp_path):
       pass
 
 
@@ -315,7 +310,7 @@ def test_a_joint_training_goes_on_with_its_own_pictures_only(tmp_path):
   check(inputs)  # of an earlier version: without digests
   (tmp_path / 'inputs.json').write_text(json.dumps(inputs))
   check(inputs)
-  with pytest.raises(workdir.FitError, match='mask of b changed since then'):
+  with pytest.raises(FitError, match='mask of b changed since then'):
     check(inputs | {'b': {'picture': '2', 'mask': '4'}})
-  with pytest.raises(workdir.FitError, match='2 there, 1 here'):
+  with pytest.raises(FitError, match='2 there, 1 here'):
     check({'a': inputs['a']})

@@ -15,11 +15,7 @@ Example:
 from gan2shape_jax.api.calls import InvertedLatent, invert, predict, reconstruct, sample
 from gan2shape_jax.api.loading import Model, load
 from gan2shape_jax.api.reconstructed import Reconstruction
-from gan2shape_jax.artefacts import ArtefactError
-from gan2shape_jax.data import DataError
-from gan2shape_jax.reconstruction.setup import SettingsError
-from gan2shape_jax.weights import WeightsError
-from gan2shape_jax.workdir import FitError
+from gan2shape_jax.errors import ArtefactError, DataError, FitError, SettingsError, WeightsError
 
 __all__ = [
   'ArtefactError',

@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gan2shape_jax import data, sources
+from gan2shape_jax import data
 from gan2shape_jax.api.loading import Model
 from gan2shape_jax.api.reconstructed import Made, Reconstruction
-from gan2shape_jax.jobs import Job
-from gan2shape_jax.picture_latents import Found, check_latents
-from gan2shape_jax.picture_results import picture_photo, picture_result
-from gan2shape_jax.preparation import make_instance
-from gan2shape_jax.progress import CalledProgress, Stopwatch
-from gan2shape_jax.reconstruction import setup
+from gan2shape_jax.errors import DataError
+from gan2shape_jax.pipeline import setup, sources
+from gan2shape_jax.pipeline.jobs import Job
+from gan2shape_jax.pipeline.picture_latents import Found, check_latents
+from gan2shape_jax.pipeline.picture_results import picture_photo, picture_result
+from gan2shape_jax.pipeline.preparation import make_instance
+from gan2shape_jax.runtime.progress import CalledProgress, Stopwatch
 
 ProgressFunction = Callable[[int, int, str, float], None]
 """(iterations done, iterations in all, step, loss), called after every iteration."""
@@ -141,7 +142,7 @@ def sample(model: Model, n: int, *, seed: int = 0, truncation: float = 1.0) -> s
     DataError: n is below 1, or a seed is not within 0 and 2**32 - 1.
   """
   if n < 1:
-    raise data.DataError(f'n={n}: expected how many, at least 1')
+    raise DataError(f'n={n}: expected how many, at least 1')
   settings = setup.settings_from_config(model.config)
   seeds = range(seed, seed + n)
   return sources.draw_samples(model.frozen, settings, model.size, seeds, spread=truncation)

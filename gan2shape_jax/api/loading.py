@@ -7,15 +7,16 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from gan2shape_jax import presets
-from gan2shape_jax.assembly import Assembly, assemble, load_frozen, with_seed
-from gan2shape_jax.collection import make_run_layout
-from gan2shape_jax.fitting import Fitter
-from gan2shape_jax.masks import FindMask, check_category, mask_finder
-from gan2shape_jax.picture_latents import LatentFinder
-from gan2shape_jax.progress import CalledProgress
-from gan2shape_jax.reconstruction import setup
-from gan2shape_jax.reconstruction.setup import SettingsError
-from gan2shape_jax.traces import Traces
+from gan2shape_jax.errors import SettingsError
+from gan2shape_jax.pipeline import config_checks
+from gan2shape_jax.pipeline.assembly import Assembly, assemble, with_seed
+from gan2shape_jax.pipeline.collection import make_run_layout
+from gan2shape_jax.pipeline.fitting import Fitter
+from gan2shape_jax.pipeline.frozen_weights import load_frozen
+from gan2shape_jax.pipeline.masks import FindMask, check_category, mask_finder
+from gan2shape_jax.pipeline.picture_latents import LatentFinder
+from gan2shape_jax.runtime.profiling import Traces
+from gan2shape_jax.runtime.progress import CalledProgress
 
 
 class Ready(NamedTuple):
@@ -77,10 +78,10 @@ class Model:
         discriminator that the fit compares by.
     """
     config = self.config_for(mode, seed)
-    setup.check_seed(config)
+    config_checks.check_seed(config)
     if mode not in self._ready:
       base = self.config_for(mode)
-      setup.check_config(base)
+      config_checks.check_config(base)
       shared = assemble(base, frozen=self.frozen)
       fitter = Fitter(
         base, shared, make_run_layout(base, 1), None, lambda: False, Traces(None), CalledProgress
@@ -140,7 +141,7 @@ def load(
   for name, value in (dict(overrides or {}) | dotted).items():
     _set(config, name, value)
   config.mode = 'fit'
-  setup.check_config(config)
+  config_checks.check_config(config)
   check_category(config)
   return Model(config)
 

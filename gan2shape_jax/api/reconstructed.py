@@ -9,16 +9,18 @@ import numpy as np
 import trimesh
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, data, finished
+from gan2shape_jax import artefacts
 from gan2shape_jax.artefacts.mesh import to_trimesh
 from gan2shape_jax.artefacts.photo_surface import TexturedSurface
 from gan2shape_jax.artefacts.results import factor_arrays, result_mesh
 from gan2shape_jax.artefacts.sheets import view_colours
 from gan2shape_jax.artefacts.views import render_view
-from gan2shape_jax.assembly import Assembly
-from gan2shape_jax.jobs import Fit, Job
-from gan2shape_jax.picture_latents import Found, LatentFinder
-from gan2shape_jax.picture_results import write_picture_result
+from gan2shape_jax.errors import DataError
+from gan2shape_jax.pipeline import finished
+from gan2shape_jax.pipeline.assembly import Assembly
+from gan2shape_jax.pipeline.jobs import Fit, Job
+from gan2shape_jax.pipeline.picture_latents import Found, LatentFinder
+from gan2shape_jax.pipeline.picture_results import write_picture_result
 from gan2shape_jax.renderer import Camera
 
 
@@ -149,7 +151,7 @@ class Reconstruction:
       DataError: there are fewer than 2 frames.
     """
     if frames < 2:
-      raise data.DataError(f'frames={frames}: expected at least 2')
+      raise DataError(f'frames={frames}: expected at least 2')
     if max_yaw is None:
       results = self.made.config.results
       factors = self.made.result.factors
@@ -191,5 +193,5 @@ class Reconstruction:
 def _numbers(what, values, count):
   array = np.asarray(values, np.float32)
   if array.shape != (count,) or not np.isfinite(array).all():
-    raise data.DataError(f'{what}: expected {count} finite numbers, its shape is {array.shape}')
+    raise DataError(f'{what}: expected {count} finite numbers, its shape is {array.shape}')
   return array

@@ -4,7 +4,6 @@ Computing (`render_views`, `relit`, `mesh_from_depth`, ...) is apart from writin
 `write_page`), so that a notebook can use the one without the other.
 """
 
-from gan2shape_jax.artefacts.files import ArtefactError, write_arrays, write_json, write_text
 from gan2shape_jax.artefacts.lights import Lights, light_path, relight_lights, relit
 from gan2shape_jax.artefacts.mesh import Mesh, mesh_from_depth, write_mesh
 from gan2shape_jax.artefacts.page import write_page
@@ -25,7 +24,6 @@ from gan2shape_jax.artefacts.views import (
 )
 
 __all__ = [
-  'ArtefactError',
   'Lights',
   'Mesh',
   'Result',
@@ -41,11 +39,8 @@ __all__ = [
   'rotation_path',
   'sheet_indices',
   'supported_yaw',
-  'write_arrays',
-  'write_json',
   'write_mesh',
   'write_page',
   'write_results',
-  'write_text',
   'write_video',
 ]

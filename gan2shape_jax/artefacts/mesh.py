@@ -12,9 +12,9 @@ import trimesh
 from PIL import Image
 from scipy import ndimage
 
-from gan2shape_jax.artefacts.files import whole_file, write_bytes
 from gan2shape_jax.artefacts.object_mask import as_one_piece
 from gan2shape_jax.renderer import Camera
+from gan2shape_jax.storage.atomic_files import whole_file, write_bytes
 
 _STEEPEST = 3.0  # depth from pixel to pixel, in their widths, along rows and columns
 _CUT = (0.15, 0.85)  # where between two pixels the rim may run

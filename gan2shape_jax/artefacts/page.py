@@ -15,9 +15,11 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from gan2shape_jax.artefacts import files, pictures
+from gan2shape_jax.artefacts import image_files
 from gan2shape_jax.artefacts.mesh import Mesh, mesh_from_depth
+from gan2shape_jax.errors import ArtefactError
 from gan2shape_jax.renderer import Camera
+from gan2shape_jax.storage import atomic_files
 
 _SHOWN = 100  # pictures in full
 _TEXTURE = 1024  # pixels of the mesh's texture and of the picture at most
@@ -79,7 +81,7 @@ def write_page(workdir, names: Sequence[str], *, title: str = 'GAN2Shape results
   # In one pass: what is filled in may have braces of its own.
   page = re.sub(r'\{\{(\w+)\}\}', lambda match: parts.get(match[1], match[0]), page)
   path = workdir / 'index.html'
-  files.write_text(path, page)
+  atomic_files.write_text(path, page)
   return path
 
 
@@ -108,13 +110,13 @@ def _is_number(value):
 
 
 def _read_metrics(folder):
-  content = files.read_bytes(folder / 'metrics.json')
+  content = atomic_files.read_bytes(folder / 'metrics.json')
   try:
     metrics = json.loads(content)
   except ValueError as error:
-    raise files.ArtefactError(f'cannot read {folder / "metrics.json"}: {error}') from error
+    raise ArtefactError(f'cannot read {folder / "metrics.json"}: {error}') from error
   if not isinstance(metrics, dict):
-    raise files.ArtefactError(f'cannot read {folder / "metrics.json"}: it holds no table')
+    raise ArtefactError(f'cannot read {folder / "metrics.json"}: it holds no table')
   return metrics
 
 
@@ -168,7 +170,7 @@ def _article(folder, name, metrics):
       f'<p class="limit">Turned by up to {shown.yaw:.4g}° to each side: a depth map has no back, '
       'and farther round too little of the object is left.</p>'
     )
-  picture = _data_uri(pictures.jpeg(pictures.png(shown.picture))[0], 'image/jpeg')
+  picture = _data_uri(image_files.jpeg(image_files.png(shown.picture))[0], 'image/jpeg')
   return (
     f'<article id="{escaped}"><h2>{escaped}</h2><dl class="figures">{figures}</dl>'
     f'<div class="stage"><figure><img src="{picture}" alt="{escaped}: the picture">'
@@ -183,7 +185,7 @@ def _data_uri(content, kind):
 
 def _image(path, alternative):
   # JPEG is a third as large as PNG here, and the PNG lies beside the page.
-  content, width, height = pictures.jpeg(files.read_bytes(path))
+  content, width, height = image_files.jpeg(atomic_files.read_bytes(path))
   return (
     f'<img class="sheet" width="{width}" height="{height}" alt="{html.escape(alternative)}" '
     f'src="{_data_uri(content, "image/jpeg")}">'
@@ -193,10 +195,10 @@ def _image(path, alternative):
 def _video(folder, stem, label):
   video, picture = folder / f'{stem}.mp4', folder / f'{stem}.gif'
   if video.exists():
-    source = _data_uri(files.read_bytes(video), 'video/mp4')
+    source = _data_uri(atomic_files.read_bytes(video), 'video/mp4')
     shown = f'<video src="{source}" autoplay loop muted playsinline></video>'
   elif picture.exists():
-    shown = f'<img src="{_data_uri(files.read_bytes(picture), "image/gif")}" alt="{label}">'
+    shown = f'<img src="{_data_uri(atomic_files.read_bytes(picture), "image/gif")}" alt="{label}">'
   else:
     return ''
   return f'<figure>{shown}<figcaption>{label}</figcaption></figure>'
@@ -212,7 +214,7 @@ def _viewer(shown, name):
     'faces': _base64(mesh.faces, wide),
     'wide': wide == '<u4',
     'yaw': float(np.deg2rad(shown.yaw)),
-    'texture': _data_uri(pictures.jpeg(pictures.png(mesh.texture))[0], 'image/jpeg'),
+    'texture': _data_uri(image_files.jpeg(image_files.png(mesh.texture))[0], 'image/jpeg'),
   }
   return (
     f'<figure class="viewer"><canvas width="1024" height="1024" tabindex="0" role="img" '
@@ -245,7 +247,7 @@ def _read_shown(folder) -> _Shown:
     with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
       camera = Camera(*(float(number) for number in arrays['camera']))
       depth, mask = arrays['canonical_depth'], arrays['mask'][..., 0]
-      texture, picture = (pictures.to_uint8(arrays[name]) for name in ('texture', 'image'))
+      texture, picture = (image_files.to_uint8(arrays[name]) for name in ('texture', 'image'))
       yaw = float(arrays['turned'][0]) if 'turned' in arrays else 180.0
     if (folder / 'picture.png').exists():
       path = folder / 'picture.png'
@@ -254,7 +256,7 @@ def _read_shown(folder) -> _Shown:
     if path.exists():
       return _Shown(picture, _read_mesh(path), yaw)
   except Exception as error:  # zipfile, zlib, trimesh and PIL fail in many ways on damaged files
-    raise files.ArtefactError(f'cannot read {path}: {error}') from error
+    raise ArtefactError(f'cannot read {path}: {error}') from error
   return _Shown(picture, mesh_from_depth(depth, mask, texture, camera), yaw)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan2shape_jax.artefacts import pictures
+from gan2shape_jax.artefacts import image_files
 from gan2shape_jax.artefacts.guided_depth import guided_depth
 from gan2shape_jax.artefacts.object_mask import carried_mask, solid_mask, with_clean_rim
 from gan2shape_jax.artefacts.photo_texture import photo_texture, views_seen
@@ -81,7 +81,7 @@ def textured_surface(
   if photo is None:
     found = _whole_mask(factors, smooth, camera, mask)
     surface = Surface(depth, np.concatenate([layers[..., :9], found[..., None]], axis=-1))
-    return TexturedSurface(surface, pictures.to_uint8(layers[..., :3]))
+    return TexturedSurface(surface, image_files.to_uint8(layers[..., :3]))
   photo = np.asarray(photo)
   if photo.dtype == np.uint8:
     photo = photo.astype(np.float32) / 127.5 - 1
@@ -110,7 +110,7 @@ def textured_surface(
   colours = (reduced(maps, size) for maps in (texture.shaded, texture.albedo))
   layers = np.concatenate([*colours, normal, found[..., None]], axis=-1)
   surface = Surface(jnp.asarray(depth), jnp.asarray(layers))
-  return TexturedSurface(surface, pictures.to_uint8(texture.shaded))
+  return TexturedSurface(surface, image_files.to_uint8(texture.shaded))
 
 
 def _whole_mask(factors, smooth, camera, mask, seen=None):

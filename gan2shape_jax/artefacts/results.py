@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from scipy import ndimage
 
-from gan2shape_jax.artefacts import files, pictures, videos
+from gan2shape_jax.artefacts import image_files, videos
 from gan2shape_jax.artefacts.lights import light_path, relight_lights, relit
 from gan2shape_jax.artefacts.mesh import Mesh, mesh_from_depth, write_mesh
 from gan2shape_jax.artefacts.photo_surface import TexturedSurface, textured_surface, whole_mask
@@ -34,6 +34,7 @@ from gan2shape_jax.renderer import (
   normals_from_depth,
   render_texture,
 )
+from gan2shape_jax.storage import atomic_files
 
 _MESH_SIZE = 128  # vertices along a side of the written mesh, or the depth map's own if more
 
@@ -177,11 +178,11 @@ def write_results(
   path = rotation_path(max_yaw, max_pitch)
   if result.gan_rotate is not None and len(result.gan_rotate) != len(path.views):
     raise ValueError(f'gan_rotate has {len(result.gan_rotate)} frames, not {len(path.views)}')
-  files.sweep(folder)
+  atomic_files.sweep(folder)
   if make_arrays:
     arrays = factor_arrays(result, camera) | {'turned': np.float32([max_yaw, max_pitch])}
-    files.write_arrays(folder / 'factors.npz', arrays)
-    files.write_json(folder / 'metrics.json', result.metrics)
+    atomic_files.write_arrays(folder / 'factors.npz', arrays)
+    atomic_files.write_json(folder / 'metrics.json', result.metrics)
 
   if not (make_sheets or make_videos or make_mesh):
     return
@@ -274,15 +275,15 @@ def mesh_from_surface(shown: TexturedSurface, camera: Camera, *, size: int = _ME
 def _write_sheets(folder, result, shown, frames, front, fitted, path, lights):
   sheet = input_sheet(result, front, fitted, np.asarray(shown.surface.layers))
   photo = result.image if result.photo is None else result.photo
-  pictures.write_png(folder / 'picture.png', pictures.to_uint8(photo))
-  pictures.write_png(folder / 'sheet.png', sheet)
-  pictures.write_png(folder / 'views.png', views_sheet(frames, path))
-  grid = [pictures.cut_out(image, front.valid) for image in relit(front, lights)]
-  pictures.write_png(folder / 'relight.png', relight_sheet(grid))
+  image_files.write_png(folder / 'picture.png', image_files.to_uint8(photo))
+  image_files.write_png(folder / 'sheet.png', sheet)
+  image_files.write_png(folder / 'views.png', views_sheet(frames, path))
+  grid = [image_files.cut_out(image, front.valid) for image in relit(front, lights)]
+  image_files.write_png(folder / 'relight.png', relight_sheet(grid))
   if result.gan_rotate is not None:
-    pictures.write_png(folder / 'gan_views.png', gan_sheet(result.gan_rotate, path))
+    image_files.write_png(folder / 'gan_views.png', gan_sheet(result.gan_rotate, path))
   if result.gan_relight_grid is not None:
-    pictures.write_png(folder / 'gan_relight.png', relight_sheet(result.gan_relight_grid))
+    image_files.write_png(folder / 'gan_relight.png', relight_sheet(result.gan_relight_grid))
 
 
 def _write_videos(folder, result, frames, front, path, alpha, fps):
@@ -290,7 +291,7 @@ def _write_videos(folder, result, frames, front, path, alpha, fps):
   moving = {
     'rotate_3d': [frames[i].whole for i in path.order],
     'rotate_3d_object': [frames[i].cut for i in path.order],
-    'relight_3d': [pictures.cut_out(image, front.valid) for image in relit(front, lights)],
+    'relight_3d': [image_files.cut_out(image, front.valid) for image in relit(front, lights)],
   }
   if result.gan_rotate is not None:
     moving['rotate_gan'] = [result.gan_rotate[i] for i in path.order]

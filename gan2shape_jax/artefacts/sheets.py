@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gan2shape_jax.artefacts import pictures
+from gan2shape_jax.artefacts import image_files
 from gan2shape_jax.artefacts.views import ViewFrame, ViewPath, sheet_indices
 
 
@@ -26,14 +26,14 @@ class ViewColours(NamedTuple):
 
 def view_colours(frame: ViewFrame) -> ViewColours:
   """A view as pictures: whole on white, cut out, its normals and its untextured shape."""
-  alpha = pictures.object_alpha(frame.mask, frame.valid)
+  alpha = image_files.object_alpha(frame.mask, frame.valid)
   layers = (
-    pictures.cut_out(frame.texture, frame.valid),
-    pictures.cut_out(frame.texture, alpha),
-    pictures.cut_out(pictures.colour_normals(frame.normal), alpha),
-    pictures.cut_out(pictures.shade(frame.normal), alpha),
+    image_files.cut_out(frame.texture, frame.valid),
+    image_files.cut_out(frame.texture, alpha),
+    image_files.cut_out(image_files.colour_normals(frame.normal), alpha),
+    image_files.cut_out(image_files.shade(frame.normal), alpha),
   )
-  return ViewColours(*(pictures.to_uint8(layer) for layer in layers))
+  return ViewColours(*(image_files.to_uint8(layer) for layer in layers))
 
 
 def input_sheet(result, front: ViewFrame, fitted: ViewFrame, layers) -> np.ndarray:
@@ -45,19 +45,19 @@ def input_sheet(result, front: ViewFrame, fitted: ViewFrame, layers) -> np.ndarr
     fitted: the factors alone rendered in it, with the fitted albedo.
     layers: [size, size, 10] the surface's maps, as of `Surface`.
   """
-  alpha = pictures.object_alpha(front.mask, front.valid)
-  near, far = pictures.depth_range(front.depth, alpha)
+  alpha = image_files.object_alpha(front.mask, front.valid)
+  near, far = image_files.depth_range(front.depth, alpha)
   columns = {
     'input': result.image if result.photo is None else result.photo,
     'reconstruction': fitted.texture,
-    'depth': pictures.colour_depth(front.depth, near, far),
-    'normal': pictures.colour_normals(front.normal),
+    'depth': image_files.colour_depth(front.depth, near, far),
+    'normal': image_files.colour_normals(front.normal),
     'albedo': result.factors.albedo,
-    'shape': pictures.cut_out(pictures.shade(front.normal), alpha),
+    'shape': image_files.cut_out(image_files.shade(front.normal), alpha),
     'canonical': layers[..., :3],
     'mask': np.repeat(layers[..., 9:], 3, axis=-1) * 2 - 1,
   }
-  return pictures.contact_sheet([list(columns.values())], list(columns))
+  return image_files.contact_sheet([list(columns.values())], list(columns))
 
 
 def inversion_sheet(image, found) -> np.ndarray:
@@ -69,7 +69,7 @@ def inversion_sheet(image, found) -> np.ndarray:
   """
   image, found = np.asarray(image), np.asarray(found)
   columns = {'picture': image, "GAN's image of it": found, 'difference': (image - found) / 2}
-  return pictures.contact_sheet([list(columns.values())], list(columns))
+  return image_files.contact_sheet([list(columns.values())], list(columns))
 
 
 def _view_labels(path, yaws, pitches):
@@ -84,14 +84,14 @@ def views_sheet(frames, path: ViewPath) -> np.ndarray:
   chosen = [frames[i] for i in (*yaws, *pitches)]
   rows = [[getattr(frame, layer) for frame in chosen] for layer in ViewColours._fields]
   names = ['surface', 'object', 'normals', 'shape']
-  return pictures.contact_sheet(rows, _view_labels(path, yaws, pitches), names, cell=128)
+  return image_files.contact_sheet(rows, _view_labels(path, yaws, pitches), names, cell=128)
 
 
 def gan_sheet(frames, path: ViewPath) -> np.ndarray:
   """The same yaws and pitches through encoder and generator, bytes."""
   yaws, pitches = sheet_indices(path)
   rows = [[frames[i] for i in (*yaws, *pitches)]]
-  return pictures.contact_sheet(rows, _view_labels(path, yaws, pitches), ['GAN'], cell=128)
+  return image_files.contact_sheet(rows, _view_labels(path, yaws, pitches), ['GAN'], cell=128)
 
 
 def relight_sheet(images) -> np.ndarray:
@@ -99,4 +99,4 @@ def relight_sheet(images) -> np.ndarray:
   columns = [f'from {side}' for side in ('far right', 'right', 'front', 'left', 'far left')]
   names = ['level, mild', 'above, mild', 'level, strong', 'above, strong']
   rows = [images[5 * row : 5 * row + 5] for row in range(4)]
-  return pictures.contact_sheet(rows, columns, names, cell=144)
+  return image_files.contact_sheet(rows, columns, names, cell=144)

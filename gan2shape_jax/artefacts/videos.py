@@ -7,8 +7,8 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax.artefacts.files import whole_file
-from gan2shape_jax.artefacts.pictures import resize, to_uint8
+from gan2shape_jax.artefacts.image_files import resize, to_uint8
+from gan2shape_jax.storage.atomic_files import whole_file
 
 _SMALLEST = 256
 

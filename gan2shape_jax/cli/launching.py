@@ -16,6 +16,7 @@ from ml_collections import config_flags
 
 from gan2shape_jax import presets
 from gan2shape_jax.cli import interruption
+from gan2shape_jax.errors import Gan2ShapeError, Preempted
 
 _DEFAULT = 'heads'
 
@@ -59,21 +60,11 @@ def _run(work, many_hosts, argv):
   logging.set_verbosity(logging.WARNING)
   import jax
 
-  from gan2shape_jax import artefacts, checkpoints, data, hosts, weights, workdir
-  from gan2shape_jax.reconstruction import setup
+  from gan2shape_jax.runtime import hosts
 
   stop = interruption.watch()
   jax.config.update('jax_compilation_cache_dir', _cache_folder())
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
-  known = (
-    artefacts.ArtefactError,
-    checkpoints.CheckpointError,
-    workdir.FitError,
-    data.DataError,
-    hosts.HostsError,
-    setup.SettingsError,
-    weights.WeightsError,
-  )
   try:
     if many_hosts:
       hosts.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
@@ -85,10 +76,10 @@ def _run(work, many_hosts, argv):
     report = work(_CONFIG.value, folder, stop)
     if hosts.is_first():
       print(report)
-  except workdir.Preempted as error:
+  except Preempted as error:
     print(f'{error}; the same command goes on from there', file=sys.stderr)
     return hosts.leave(interruption.status())
-  except known as error:
+  except Gan2ShapeError as error:
     if interruption.by_hand():  # what the command had started ended by Ctrl-C as well
       print(f'stopped: {interruption.GOES_ON}', file=sys.stderr)
       return hosts.leave(interruption.status())

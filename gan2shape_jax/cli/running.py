@@ -21,7 +21,9 @@ def work(config: ConfigDict, workdir: str, stop: Callable[[], bool]) -> str:
     As `collection.reconstruct_all` and `joint_collection.train_jointly`.
   """
   # Here, not above: a mistaken flag is answered without loading JAX.
-  from gan2shape_jax import collection, evaluation, hosts, joint_collection
+  from gan2shape_jax import evaluation
+  from gan2shape_jax.pipeline import collection, joint_collection
+  from gan2shape_jax.runtime import hosts
 
   if config.mode == 'joint':
     hosts.require_one('--config.mode=joint')

@@ -18,7 +18,8 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax.data.errors import DataError, check_regular, read_arrays
+from gan2shape_jax.data.errors import check_regular, read_arrays
+from gan2shape_jax.errors import DataError
 
 # Where the five points lie in the aligned pictures that StyleGAN's face model (FFHQ) was trained
 # on, in parts of the picture's sides. The numbers are those in public use for face restoration

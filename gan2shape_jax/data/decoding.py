@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageCms
 
-from gan2shape_jax.data.errors import DataError, check_regular
+from gan2shape_jax.data.errors import check_regular
+from gan2shape_jax.errors import DataError
 
 MOST_PIXELS = 178_956_970
 """More are refused, unless a setting allows them: some files of a few bytes claim billions."""

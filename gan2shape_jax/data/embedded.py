@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gan2shape_jax.data.errors import DataError, read_arrays
+from gan2shape_jax.data.errors import read_arrays
+from gan2shape_jax.errors import DataError
 from gan2shape_jax.reconstruction.state import ViewLightPrior
 
 _PREFIX = 'embedded:'

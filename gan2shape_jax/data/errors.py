@@ -4,11 +4,8 @@ import os
 
 import numpy as np
 
-from gan2shape_jax.weights import files
-
-
-class DataError(ValueError):
-  """Data that cannot be used; one line that names the file and what was expected of it."""
+from gan2shape_jax.errors import DataError
+from gan2shape_jax.weights import array_files
 
 
 def check_regular(path: str | os.PathLike, expected: str) -> None:
@@ -18,7 +15,7 @@ def check_regular(path: str | os.PathLike, expected: str) -> None:
     path: a file; whether it exists is not looked at.
     expected: what it should be, for the message.
   """
-  if what := files.irregular(path):
+  if what := array_files.irregular(path):
     raise DataError(f'{path}: {expected}, this is {what}')
 
 
@@ -89,7 +86,7 @@ def _read(path, expected, names):
       missing = [name for name in names or () if name not in archive.files]
       if missing:
         raise DataError(f'{path}: {expected}, it has no {", ".join(missing)}')
-      if reason := files.swollen(archive.zip, os.fstat(file.fileno()).st_size):
+      if reason := array_files.swollen(archive.zip, os.fstat(file.fileno()).st_size):
         raise DataError(f'{path}: {expected} ({reason})')
       return {name: archive[name] for name in (archive.files if names is None else names)}
   except DataError:

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax.data.decoding import Opened
-from gan2shape_jax.data.errors import DataError
 from gan2shape_jax.data.images import read_image, read_mask, read_photo
 from gan2shape_jax.data.latents import read_latent
 from gan2shape_jax.data.pictures import Picture, load_pictures
+from gan2shape_jax.errors import DataError
 
 _EMBEDDED = 'embedded:'
 _ROUNDING = 1e-3  # by which floats may leave their range

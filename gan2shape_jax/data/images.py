@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from gan2shape_jax.data.decoding import MOST_PIXELS, decode, in_srgb
-from gan2shape_jax.data.errors import DataError
+from gan2shape_jax.errors import DataError
 
 _SMALLEST = 8  # pixels; less is no picture of anything
 _WORKED_ON = 2048  # pixels of a side that are always kept

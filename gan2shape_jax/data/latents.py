@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gan2shape_jax.data.errors import DataError, read_archive, read_array
-from gan2shape_jax.weights import WeightsError, read_torch_file
+from gan2shape_jax.data.errors import read_archive, read_array
+from gan2shape_jax.errors import DataError, WeightsError
+from gan2shape_jax.weights import read_torch_file
 
 _KEYS = ('w', 'latent', 'latents', 'dlatents')
 _ENDINGS = ('.npy', '.npz', '.pt', '.pth')

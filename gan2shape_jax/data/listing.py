@@ -12,7 +12,7 @@ import sys
 import unicodedata
 
 from gan2shape_jax.data.decoding import is_picture
-from gan2shape_jax.data.errors import DataError
+from gan2shape_jax.errors import DataError
 
 # Of two files of one name the one of a common ending is the picture.
 _COMMON = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.ppm', '.pgm')

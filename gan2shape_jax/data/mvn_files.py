@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from gan2shape_jax.data.embedded import check_prior
-from gan2shape_jax.data.errors import DataError
+from gan2shape_jax.errors import DataError, WeightsError
 from gan2shape_jax.reconstruction.state import ViewLightPrior
-from gan2shape_jax.weights import WeightsError, read_torch_file
+from gan2shape_jax.weights import read_torch_file
 
 
 def read_mvn_files(view: str | os.PathLike, light: str | os.PathLike) -> ViewLightPrior:

@@ -19,7 +19,6 @@ import numpy as np
 from gan2shape_jax.data.alignment import align, aligned_size, alignment_targets, read_landmarks
 from gan2shape_jax.data.decoding import MOST_PIXELS
 from gan2shape_jax.data.embedded import locate
-from gan2shape_jax.data.errors import DataError
 from gan2shape_jax.data.images import picture_shape, read_depth, read_image, read_mask, read_photo
 from gan2shape_jax.data.latents import latent_files, read_latent, read_named
 from gan2shape_jax.data.listing import (
@@ -30,6 +29,7 @@ from gan2shape_jax.data.listing import (
   refuse_duplicates,
   same_name,
 )
+from gan2shape_jax.errors import DataError
 
 _NONE = 'none'
 

@@ -27,8 +27,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from gan2shape_jax.config import get_default_config
-from gan2shape_jax.data.errors import DataError
 from gan2shape_jax.data.pictures import Pictures, load_pictures
+from gan2shape_jax.errors import DataError
 
 NAME = 'gan2shape_heads'
 

@@ -21,9 +21,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from gan2shape_jax.data.decoding import Encoded
-from gan2shape_jax.data.errors import DataError
 from gan2shape_jax.data.images import read_depth, read_image, read_mask, read_photo
 from gan2shape_jax.data.pictures import Picture, selected
+from gan2shape_jax.errors import DataError
 
 TFDS = 'tfds:'
 

@@ -6,11 +6,11 @@ A row is a dict with 'name' and numbers.
 import csv
 import io
 import os
-import pathlib
-import tempfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from gan2shape_jax.storage.atomic_files import write_text
 
 _WIDEST = 64  # characters of a cell for a terminal
 
@@ -41,22 +41,13 @@ def write_metrics(path: str | os.PathLike, rows: Sequence[Mapping]):
     rows: dicts with 'name' first and the same columns.
 
   Raises:
-    OSError: the folder cannot be written.
+    ArtefactError: the folder cannot be written.
   """
   text = io.StringIO()
   writer = csv.DictWriter(text, _columns(rows), lineterminator='\n', restval='')
   writer.writeheader()
   writer.writerows([*rows, *summarize(rows)])
-  path = pathlib.Path(path)
-  handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-  try:
-    with os.fdopen(handle, 'w', encoding='utf-8') as file:
-      file.write(text.getvalue())
-    pathlib.Path(temporary).chmod(0o644)
-    os.replace(temporary, path)
-  except BaseException:
-    pathlib.Path(temporary).unlink(missing_ok=True)
-    raise
+  write_text(path, text.getvalue())
 
 
 def format_table(rows: Sequence[Mapping], *, summary: bool = True) -> str:

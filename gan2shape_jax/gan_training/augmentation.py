@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from gan2shape_jax.gan_training import transforms
-from gan2shape_jax.gan_training.settings import GanSettings
+from gan2shape_jax.gan_training.gan_settings import GanSettings
 
 _SHIFT = 0.125  # of the size: range of whole-pixel shifts, spread of fractional ones
 _SCALE = 0.2  # spread of scales, powers of two

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan2shape_jax.artefacts import pictures
+from gan2shape_jax.artefacts import image_files
 from gan2shape_jax.gan_training import parameters
-from gan2shape_jax.gan_training.settings import GanSettings
-from gan2shape_jax.gan_training.state import TrainState
+from gan2shape_jax.gan_training.gan_settings import GanSettings
+from gan2shape_jax.gan_training.gan_state import TrainState
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.weights import save_safetensors
 
@@ -40,7 +40,7 @@ def _images(average, z):
 
 def sheet(images: np.ndarray, columns: int = 8) -> np.ndarray:
   """Images [n, H, W, 3] in rows without gaps, as bytes; the last row is filled up with grey."""
-  images = pictures.to_uint8(images)
+  images = image_files.to_uint8(images)
   missing = -len(images) % columns
   grey = np.full((missing, *images.shape[1:]), 128, np.uint8)
   rows = np.concatenate((images, grey)).reshape(-1, columns, *images.shape[1:])

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan2shape_jax.gan_training.settings import GanSettings
-from gan2shape_jax.weights.files import unflatten
+from gan2shape_jax.gan_training.gan_settings import GanSettings
+from gan2shape_jax.weights.array_files import unflatten
 from gan2shape_jax.weights.stylegan2_shapes import discriminator_shapes, generator_shapes
 
 _MAPPING = 0.01  # of the mapping network's learning rate

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import evaluation, sources
-from gan2shape_jax.artefacts.pictures import to_uint8
-from gan2shape_jax.assembly import load_frozen
-from gan2shape_jax.data import DataError
-from gan2shape_jax.gan_training import losses
-from gan2shape_jax.gan_training.images import TrainingImages
+from gan2shape_jax import evaluation
+from gan2shape_jax.artefacts.image_files import to_uint8
+from gan2shape_jax.errors import DataError
+from gan2shape_jax.gan_training import gan_losses
+from gan2shape_jax.gan_training.training_images import TrainingImages
 from gan2shape_jax.models import stylegan2
-from gan2shape_jax.reconstruction import setup
+from gan2shape_jax.pipeline import setup, sources
+from gan2shape_jax.pipeline.frozen_weights import load_frozen
 
 _CHUNK = 512  # images in floating point at once
 _PATHS = 256  # latents, of path lengths
@@ -116,7 +116,7 @@ def path_lengths(generator: dict, count: int, *, batch: int = 16) -> np.ndarray:
     w = stylegan2.mapping(generator, z)
     w = jnp.broadcast_to(w[:, None], (batch, layers, w.shape[1]))
     synthesize = lambda latents: stylegan2.synthesize(generator, latents)
-    return losses.path_lengths(synthesize, w, jax.random.normal(of_directions, shape))
+    return gan_losses.path_lengths(synthesize, w, jax.random.normal(of_directions, shape))
 
   keys = jax.random.split(jax.random.key(0), count // batch)
   return np.concatenate([np.asarray(lengths(generator, key)) for key in keys])

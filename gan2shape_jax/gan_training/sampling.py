@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan2shape_jax.gan_training.settings import GanSettings
+from gan2shape_jax.gan_training.gan_settings import GanSettings
 from gan2shape_jax.models import stylegan2
 
 

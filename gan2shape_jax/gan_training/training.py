@@ -14,25 +14,27 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, processor
-from gan2shape_jax.artefacts import pictures
-from gan2shape_jax.artefacts.events import Events
-from gan2shape_jax.checkpoints import Checkpoints
-from gan2shape_jax.folder_lock import locked
+from gan2shape_jax.artefacts import image_files
+from gan2shape_jax.errors import FitError, Preempted, SettingsError
 from gan2shape_jax.gan_training import outputs, updates
-from gan2shape_jax.gan_training.images import TrainingImages, load_images
-from gan2shape_jax.gan_training.pipeline import Batches
-from gan2shape_jax.gan_training.settings import (
+from gan2shape_jax.gan_training.batches import Batches
+from gan2shape_jax.gan_training.gan_settings import (
   GanSettings,
   check_devices,
   most_devices,
   settings_from_config,
 )
-from gan2shape_jax.gan_training.state import TrainState, initial_state
-from gan2shape_jax.progress import Progress
+from gan2shape_jax.gan_training.gan_state import TrainState, initial_state
+from gan2shape_jax.gan_training.training_images import TrainingImages, load_images
+from gan2shape_jax.pipeline.setup import chosen_devices
 from gan2shape_jax.reconstruction.parallel import data_mesh
-from gan2shape_jax.reconstruction.setup import SettingsError, chosen_devices
-from gan2shape_jax.workdir import FitError, Preempted, check_workdir
+from gan2shape_jax.runtime import cpu_devices
+from gan2shape_jax.runtime.progress import Progress
+from gan2shape_jax.storage import atomic_files
+from gan2shape_jax.storage.checkpoints import Checkpoints
+from gan2shape_jax.storage.curves import Events
+from gan2shape_jax.storage.folder_lock import locked
+from gan2shape_jax.storage.workdir import check_workdir
 
 _EVERY = ('images_shown', 'events_every', 'checkpoint_every', 'samples_every', 'snapshot_every')
 
@@ -58,14 +60,14 @@ def train(config: ConfigDict, workdir, *, stop: Callable[[], bool] = lambda: Fal
   for name in _EVERY:
     if own[name] < 1:
       raise SettingsError(f'gan_training.{name}={own[name]!r}: expected at least 1')
-  processor.divide(own.cpu_devices or most_devices(settings, processor.device_count()))
+  cpu_devices.divide(own.cpu_devices or most_devices(settings, cpu_devices.device_count()))
   devices = chosen_devices('gan_training.devices', own.devices)
   check_devices(settings, len(devices))
   images = load_images(config)
   claim = check_workdir(workdir, config)
   try:
     with locked(workdir):
-      artefacts.write_text(workdir / 'config.json', claim)
+      atomic_files.write_text(workdir / 'config.json', claim)
       return _train(settings, own, workdir, images, devices, stop)
   finally:
     images.close()
@@ -117,7 +119,7 @@ def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices,
       shown = done * settings.batch_size
       if due(own.samples_every) or done == total:
         sheet = outputs.sheet(outputs.sample_images(_one_copy(state.average), own.samples))
-        pictures.write_png(workdir / 'samples' / f'{shown:08d}.png', sheet)
+        image_files.write_png(workdir / 'samples' / f'{shown:08d}.png', sheet)
       if due(own.snapshot_every):
         outputs.write_snapshot(_snapshot_path(workdir, shown), _one_copy(state), settings, shown)
       if ends or due(own.checkpoint_every):
@@ -175,7 +177,7 @@ def _one_copy(tree):
 
 def _write_real(workdir, images, count):
   numbers = np.arange(min(count, len(images)))
-  pictures.write_png(workdir / 'samples' / 'real.png', outputs.sheet(images.batch(numbers)))
+  image_files.write_png(workdir / 'samples' / 'real.png', outputs.sheet(images.batch(numbers)))
 
 
 def _snapshot_path(workdir, shown):

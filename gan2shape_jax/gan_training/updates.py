@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gan2shape_jax.gan_training import augmentation, losses, parameters, sampling
-from gan2shape_jax.gan_training.settings import GanSettings, check_devices
-from gan2shape_jax.gan_training.state import TrainState, averaged, optimizer, rate_left
+from gan2shape_jax.gan_training import augmentation, gan_losses, parameters, sampling
+from gan2shape_jax.gan_training.gan_settings import GanSettings, check_devices
+from gan2shape_jax.gan_training.gan_state import TrainState, averaged, optimizer, rate_left
 from gan2shape_jax.models.discriminator import discriminate
 from gan2shape_jax.reconstruction.parallel import AXIS
 
@@ -117,12 +117,12 @@ def discriminator_update(
     score_real = lambda x: score(_seen(keys.real_augment, x, numbers, state, settings))
     terms = {}
     if r1:
-      real_scores, penalty = losses.scores_and_r1(score_real, real)
+      real_scores, penalty = gan_losses.scores_and_r1(score_real, real)
       terms['r1'] = penalty
     else:
       real_scores = score_real(real)
     fake_scores = score(fake)
-    total = terms['discriminator'] = losses.discriminator_loss(real_scores, fake_scores)
+    total = terms['discriminator'] = gan_losses.discriminator_loss(real_scores, fake_scores)
     if r1:
       total = total + settings.r1_every * settings.r1_weight / 2 * terms['r1']
     terms |= {'real score': real_scores.mean(), 'fake score': fake_scores.mean()}
@@ -157,11 +157,11 @@ def generator_update(
     weights = parameters.plain(trained)
     fake = sampling.generate(weights, sampling.mixed_latents(weights, draws), draws.noise, settings)
     fake = _seen(keys.generator_augment, fake, numbers, state, settings)
-    total = losses.generator_loss(_scores(critic, fake, settings=settings))
+    total = gan_losses.generator_loss(_scores(critic, fake, settings=settings))
     terms, mean = {'generator': total}, state.path_mean
     if path:
       lengths = _path_lengths(weights, keys, settings)
-      penalty, mean = losses.path_penalty(lengths, mean, settings.path_decay, average)
+      penalty, mean = gan_losses.path_penalty(lengths, mean, settings.path_decay, average)
       total = total + settings.path_every * settings.path_weight * penalty
       terms |= {'path': penalty, 'path length': lengths.mean()}
     total, terms = average((total, terms))
@@ -198,7 +198,7 @@ def _path_lengths(weights, keys, settings):
   numbers = jax.lax.axis_index(AXIS) * count + jnp.arange(count)
   draws, directions = path_draws(keys, numbers, settings)
   synthesize = lambda latents: sampling.generate(weights, latents, draws.noise, settings)
-  return losses.path_lengths(synthesize, sampling.mixed_latents(weights, draws), directions)
+  return gan_losses.path_lengths(synthesize, sampling.mixed_latents(weights, draws), directions)
 
 
 def _scores(weights, images, *, settings):

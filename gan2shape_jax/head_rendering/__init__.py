@@ -8,7 +8,7 @@ Needs the extra `pip install 'gan2shape_jax[heads]'`; experiments/render_heads.p
 """
 
 from gan2shape_jax.head_rendering.folders import write_folder
-from gan2shape_jax.head_rendering.heads import HeadMaker, Settings
+from gan2shape_jax.head_rendering.parametric_heads import HeadMaker, Settings
 from gan2shape_jax.head_rendering.shapes import HeadModel, load_model
 from gan2shape_jax.head_rendering.shards import write_shards
 

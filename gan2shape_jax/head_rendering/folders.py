@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gan2shape_jax.artefacts import files, pictures
-from gan2shape_jax.data import DataError
-from gan2shape_jax.head_rendering.heads import HeadMaker
+from gan2shape_jax.artefacts import image_files
+from gan2shape_jax.errors import DataError
+from gan2shape_jax.head_rendering.parametric_heads import HeadMaker
 from gan2shape_jax.head_rendering.workers import working
+from gan2shape_jax.storage import atomic_files
 
 _SETTINGS = 'heads.json'
 _LAST = 'image'  # written last of a head: where it is, all is
@@ -62,7 +63,7 @@ def write_folder(
       'light': np.stack([scene.light for scene in scenes]).astype(np.float32),
       'names': np.array(list(names.values())),
     }
-    files.write_arrays(folder / 'truth.npz', truth)
+    atomic_files.write_arrays(folder / 'truth.npz', truth)
 
 
 class _Writer:
@@ -77,7 +78,7 @@ class _Writer:
       made['normal'] = np.round(128 + 127 * made['normal'].astype(np.float32)).astype(np.uint8)
     for kind in sorted(made, key=lambda kind: kind == _LAST):
       path = self.folder / kind / f'{number:0{self.digits}d}.png'
-      pictures.write_png(path, made[kind])
+      image_files.write_png(path, made[kind])
 
 
 def _claim(maker, folder, num, start):
@@ -93,8 +94,8 @@ def _claim(maker, folder, num, start):
       raise DataError(f'{folder}: holds other heads than these, expected another folder')
     for leftovers in folder.iterdir():
       if leftovers.is_dir():
-        files.sweep(leftovers)
+        atomic_files.sweep(leftovers)
   elif folder.is_dir() and any(folder.iterdir()):
     raise DataError(f'{folder}: expected a new or empty folder')
   else:
-    files.write_json(path, own)
+    atomic_files.write_json(path, own)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax.data import DataError
+from gan2shape_jax.errors import DataError
 
 _AXES = np.array([1.0, -1.0, -1.0])
 _SEGMENTATION = 'segmentation/body_parts_segmentation.png'

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from gan2shape_jax.data import DataError
+from gan2shape_jax.errors import DataError
 from gan2shape_jax.head_rendering.scene import CAMERA, background_at
 
 _SUBPIXELS_U = np.array([-0.25, 0.25, -0.25, 0.25])[:, None, None]

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gan2shape_jax.artefacts import files
-from gan2shape_jax.data import DataError
 from gan2shape_jax.data.errors import read_arrays
-from gan2shape_jax.head_rendering.heads import HeadMaker
+from gan2shape_jax.errors import DataError
+from gan2shape_jax.head_rendering.parametric_heads import HeadMaker
 from gan2shape_jax.head_rendering.workers import working
+from gan2shape_jax.storage import atomic_files
 
 _NUMBERED = re.compile(r'-(\d{5})-of-(\d{5})\.npz')
 _LARGEST = 99_999  # shards
@@ -60,7 +60,7 @@ def write_shards(
   paths = [output.with_name(f'{output.name}-{k:05d}-of-{count:05d}.npz') for k in range(count)]
   missing = [path for path in paths if not path.exists()]
   _refuse_others(output, paths, claim)
-  files.sweep(output.parent)
+  atomic_files.sweep(output.parent)
   done = 0
   with working(maker, processes) as run:
     for k, path in enumerate(paths):
@@ -76,7 +76,7 @@ def write_shards(
         tell(done)
       arrays = {f'{name}s': np.stack([head[name] for head in made]) for name in made[0]}
       arrays |= {'numbers': np.array(numbers), 'settings': np.array(claim)}
-      files.write_arrays(path, arrays)
+      atomic_files.write_arrays(path, arrays)
   return paths
 
 

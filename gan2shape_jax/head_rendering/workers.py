@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from gan2shape_jax.data import DataError
-from gan2shape_jax.head_rendering.heads import HeadMaker
+from gan2shape_jax.errors import DataError
+from gan2shape_jax.head_rendering.parametric_heads import HeadMaker
 
 _CHUNK = 8  # heads that a process takes at a time
 

@@ -13,11 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, collection, data, evaluation, sources
-from gan2shape_jax.assembly import assemble
+from gan2shape_jax import artefacts, data, evaluation
+from gan2shape_jax.errors import DataError
 from gan2shape_jax.instruments import fits
-from gan2shape_jax.reconstruction import priors, setup
+from gan2shape_jax.pipeline import collection, setup, sources
+from gan2shape_jax.pipeline.assembly import assemble
+from gan2shape_jax.reconstruction import priors
 from gan2shape_jax.reconstruction.state import Instance
+from gan2shape_jax.storage import atomic_files
 
 _RANGES = ((0.91, 1.02), (0.95, 1.03), (0.97, 1.03))  # nearest and farthest depth of ellipsoids
 _METRICS = ('side_x100', 'mad')
@@ -42,7 +45,7 @@ def evaluate_all(
     config: a whole configuration, whose pictures have true depth.
     workdir: folder of the reconstruction.
     baselines_only: leave the reconstruction out.
-    stop: tells whether to stop; the reconstruction then raises `workdir.Preempted`, saved.
+    stop: tells whether to stop; the reconstruction then raises `Preempted`, saved.
 
   Returns:
     Rows of the table: name, side_x100, side_x100_std, mad, mad_std, n.
@@ -53,10 +56,10 @@ def evaluate_all(
   pictures = list(sources.load_pictures(config))
   if any(picture.depth is None for picture in pictures):
     if config.data.source != 'images':
-      raise data.DataError(
+      raise DataError(
         f'data.source={config.data.source!r}: expected pictures with true depths, samples have none'
       )
-    raise data.DataError(
+    raise DataError(
       f'{config.data.images}: expected true depths beside the pictures, or data.depths to name them'
     )
   rows = baseline_rows(config, pictures)
@@ -91,7 +94,7 @@ def baseline_rows(config: ConfigDict, pictures: Sequence) -> list[dict]:
     try:
       return make(mask)
     except ValueError as error:
-      raise data.DataError(f'{picture.path}: {error}') from error
+      raise DataError(f'{picture.path}: {error}') from error
 
   folder = _whole_folder(config, pictures)
   fixed = evaluation.baseline_depths(
@@ -126,7 +129,7 @@ def initial_metrics(config: ConfigDict, pictures: Sequence) -> list[dict]:
   Returns:
     What `evaluation.evaluate` gives for each.
   """
-  from gan2shape_jax import artefacts, data, evaluation
+  from gan2shape_jax import data, evaluation
 
   shared = assemble(config)
   settings, latent = shared.settings, shared.frozen.mean_latent  # the latent is not looked at
@@ -165,10 +168,10 @@ def write_table(workdir, rows: Sequence[dict]):
   writer = csv.DictWriter(text, _COLUMNS, lineterminator='\n')
   writer.writeheader()
   writer.writerows(rows)
-  artefacts.write_text(workdir / 'evaluation.csv', text.getvalue())
+  atomic_files.write_text(workdir / 'evaluation.csv', text.getvalue())
   lines = ['| depth | SIDE x100 | MAD (degrees) | n |', '|---|---|---|---|']
   lines += [f'| {" | ".join(_cells(row))} |' for row in rows]
-  artefacts.write_text(workdir / 'evaluation.md', '\n'.join([*lines, '', _NOTE, '']))
+  atomic_files.write_text(workdir / 'evaluation.md', '\n'.join([*lines, '', _NOTE, '']))
 
 
 def format_rows(rows: Sequence[dict]) -> str:
@@ -203,7 +206,7 @@ def _whole_folder(config, pictures):
   whole.data.start = whole.data.num = 0
   try:
     return list(sources.load_pictures(whole))
-  except data.DataError:
+  except DataError:
     return pictures
 
 

@@ -13,20 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax import artefacts, sources
-from gan2shape_jax.assembly import Assembly, assemble
 from gan2shape_jax.data.errors import read_arrays
+from gan2shape_jax.errors import FitError, Preempted, SettingsError
 from gan2shape_jax.instruments import projections, view_judge
 from gan2shape_jax.instruments.projections import Identities, Measured
-from gan2shape_jax.masks import check_category, mask_finder
 from gan2shape_jax.models import discriminator
-from gan2shape_jax.picture_latents import LatentFinder
-from gan2shape_jax.preparation import Preparation, prepare
-from gan2shape_jax.reconstruction import autoencoder, driver, setup
+from gan2shape_jax.pipeline import config_checks, sources
+from gan2shape_jax.pipeline.assembly import Assembly, assemble
+from gan2shape_jax.pipeline.masks import check_category, mask_finder
+from gan2shape_jax.pipeline.picture_latents import LatentFinder
+from gan2shape_jax.pipeline.preparation import Preparation, prepare
+from gan2shape_jax.reconstruction import autoencoder, driver
 from gan2shape_jax.reconstruction.state import Factors, FitState, Instance, Projections, Settings
 from gan2shape_jax.renderer import lambertian, light_from_code, normals_from_depth, sample_bilinear
-from gan2shape_jax.weights.files import read_bytes
-from gan2shape_jax.workdir import FitError, Preempted, check_workdir
+from gan2shape_jax.storage import atomic_files
+from gan2shape_jax.storage.workdir import check_workdir
+from gan2shape_jax.weights.array_files import read_bytes
 
 _OTHERS = 128  # images of the GAN that stand for other heads
 _BATCH = 32
@@ -140,13 +142,13 @@ def measure_all(
     FitError: the folder holds other measurements, or projections are no numbers.
     Preempted: `stop` said so.
   """
-  setup.check_config(config)
+  config_checks.check_config(config)
   check_category(config)
   if config.mode == 'predict' or config.stages.first.step2 < 1:
-    raise setup.SettingsError('--table=projections: expected mode=fit and stages.first.step2 > 0')
+    raise SettingsError('--table=projections: expected mode=fit and stages.first.step2 > 0')
   judge = view_judge.load_judge(judge_path)
   if judge.size != config.image_size:
-    raise setup.SettingsError(
+    raise SettingsError(
       f'image_size={config.image_size}: expected {judge.size}, the size of --judge={judge_path}'
     )
   digest = hashlib.sha256(read_bytes(judge_path)).hexdigest()
@@ -159,7 +161,7 @@ def measure_all(
   shared = assemble(config)
   finder = LatentFinder(config, shared.frozen, stop=stop)
   preparation = Preparation(config, folder, pictures, shared, finder, mask_finder(config))
-  artefacts.write_text(folder / 'config.json', claim)
+  atomic_files.write_text(folder / 'config.json', claim)
   features = functools.partial(deepest_features, shared.frozen.discriminator)
   strangers = sources.draw_samples(
     shared.frozen, shared.settings, config.image_size, range(2**20, 2**20 + _OTHERS)
@@ -194,7 +196,7 @@ def measure_all(
     )
     if not np.isfinite(made.images).all():
       raise FitError(f'{job.picture.path}: projections are not finite, expected numbers')
-    artefacts.write_arrays(path, heads[-1]._asdict() | {'judge': np.array(digest)})
+    atomic_files.write_arrays(path, heads[-1]._asdict() | {'judge': np.array(digest)})
     row = projections.table([name], heads[-1:])[0]
     tell(
       f'{name}: slope of yaw {row["yaw_slope"]:.2f}, of pitch {row["pitch_slope"]:.2f}, '
@@ -214,9 +216,9 @@ def write_tables(workdir: pathlib.Path, rows: list[dict]) -> pathlib.Path:
   writer.writeheader()
   writer.writerows(rows)
   workdir = pathlib.Path(workdir)
-  artefacts.write_text(workdir / 'projections.csv', text.getvalue())
+  atomic_files.write_text(workdir / 'projections.csv', text.getvalue())
   path = workdir / 'projections.md'
-  artefacts.write_text(path, projections.format_markdown(rows))
+  atomic_files.write_text(path, projections.format_markdown(rows))
   return path
 
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from gan2shape_jax.errors import SettingsError
 from gan2shape_jax.head_rendering import HeadMaker
-from gan2shape_jax.head_rendering.heads import FARTHEST, NEAREST
-from gan2shape_jax.reconstruction.setup import SettingsError
+from gan2shape_jax.head_rendering.parametric_heads import FARTHEST, NEAREST
 from gan2shape_jax.reconstruction.state import Instance, Projections, Settings
 
 VIEW_SCALE = 0.6  # of the heads' own pictures, as of those that the method is developed with

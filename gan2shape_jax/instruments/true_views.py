@@ -14,11 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax import artefacts, evaluation
+from gan2shape_jax.errors import ArtefactError, FitError, Preempted
 from gan2shape_jax.head_rendering import HeadMaker
 from gan2shape_jax.instruments.fits import StepThree
 from gan2shape_jax.instruments.true_pictures import Bed, Scene, check_bed, make_scene, perturbed
 from gan2shape_jax.reconstruction.state import Factors, Settings
-from gan2shape_jax.workdir import FitError, Preempted, read_json
+from gan2shape_jax.storage import atomic_files
+from gan2shape_jax.storage.workdir import read_json
 
 _METRICS = ('side_x100', 'mad')
 _COLUMNS = (('start', 'start'), ('given', 'views given'), ('perturbed', 'views perturbed'))
@@ -125,7 +127,7 @@ def measure_all(
     if stop():
       raise Preempted(f'{folder}: stopped after {number} of {bed.heads} heads, saved')
     rows.append(measure_head(step3, maker, number, bed, settings, latent))
-    artefacts.write_json(path, {'bed': claim, 'row': rows[-1]})
+    atomic_files.write_json(path, {'bed': claim, 'row': rows[-1]})
     told = ', '.join(
       f'{title} {rows[-1][f"{key}_side_x100"]:.2f}/{rows[-1][f"{key}_mad"]:.1f}'
       for key, title in _COLUMNS
@@ -151,11 +153,11 @@ def write_tables(workdir: pathlib.Path, rows: Sequence[dict]) -> pathlib.Path:
   try:
     evaluation.write_metrics(workdir / 'true_views.csv', rows)
   except OSError as error:
-    raise artefacts.ArtefactError(
+    raise ArtefactError(
       f'cannot write {workdir / "true_views.csv"}: {error.strerror or error}'
     ) from error
   path = workdir / 'true_views.md'
-  artefacts.write_text(path, format_markdown(rows))
+  atomic_files.write_text(path, format_markdown(rows))
   return path
 
 
@@ -183,7 +185,7 @@ def _kept_row(path, claim):
   """The row of a finished head."""
   content = read_json(path)
   if not isinstance(content.get('row'), dict) or 'bed' not in content:
-    raise artefacts.ArtefactError(f'cannot read {path}: expected a head measured by true_views')
+    raise ArtefactError(f'cannot read {path}: expected a head measured by true_views')
   changed = [f'{k} {content["bed"].get(k)!r} there, {v!r} here' for k, v in claim.items()
              if content['bed'].get(k) != v]  # fmt: skip
   if changed:

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gan2shape_jax.errors import WeightsError
 from gan2shape_jax.models import networks
-from gan2shape_jax.weights import WeightsError, load_safetensors, save_safetensors
-from gan2shape_jax.weights.files import compare_names, flatten
+from gan2shape_jax.weights import load_safetensors, save_safetensors
+from gan2shape_jax.weights.array_files import compare_names, flatten
 
 ANGLES = ('pitch', 'yaw', 'roll')
 UNITS = np.float32([7.0, 22.0, 2.5])  # degrees for an output of 1: about the heads' spreads

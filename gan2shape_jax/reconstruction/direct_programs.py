@@ -8,7 +8,7 @@ from gan2shape_jax.reconstruction import (
   autoencoder,
   direct,
   runaway,
-  step1_prior,
+  step1_albedo,
   step2_projection,
 )
 from gan2shape_jax.reconstruction.state import FitState, Networks, Projections, Settings
@@ -67,7 +67,7 @@ def functions(base, networks: Networks, settings: Settings, sharing):
 
   def observe(params, instance, frozen, flip):
     own = factors(params, instance, frozen)
-    return step1_prior.observe_factors(
+    return step1_albedo.observe_factors(
       own.depth, own.view, own.light, instance, frozen, settings, flip=flip
     )
 

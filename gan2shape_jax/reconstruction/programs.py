@@ -12,7 +12,7 @@ from gan2shape_jax.reconstruction import (
   autoencoder,
   direct_programs,
   refinement,
-  step1_prior,
+  step1_albedo,
   step2_projection,
   step3_shape,
 )
@@ -66,7 +66,7 @@ FLIPPED = ('observe', 'step3')  # those with the static argument `flip`
 SAMPLES = ('images', 'masks', 'views', 'lights')  # the leading fields of Projections, per sample
 TRAINED = {
   0: ('depth',),
-  1: step1_prior.TRAINED,
+  1: step1_albedo.TRAINED,
   2: step2_projection.TRAINED,
   3: step3_shape.TRAINED,
 }
@@ -126,14 +126,14 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
     return update(state, loss, TRAINED[0])
 
   def observe(params, instance, frozen, flip):
-    return step1_prior.observe(networks, params, instance, frozen, settings, flip=flip)
+    return step1_albedo.observe(networks, params, instance, frozen, settings, flip=flip)
 
   def step1(state, scene, instance, frozen):
-    loss = lambda trained: step1_prior.loss(trained, networks, scene, instance, frozen, settings)
+    loss = lambda trained: step1_albedo.loss(trained, networks, scene, instance, frozen, settings)
     return update(state, loss, TRAINED[1])
 
   def source(params, instance, frozen):
-    factors = step1_prior.factors(networks, params, instance, frozen, settings)
+    factors = step1_albedo.factors(networks, params, instance, frozen, settings)
     return step2_projection.source(factors, instance, frozen, settings)
 
   def own_code(params, origin, frozen):
@@ -151,7 +151,7 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
     return update(state, loss, TRAINED[3], sharing.mean)
 
   def factors(params, instance, frozen):
-    return step1_prior.factors(networks, params, instance, frozen, settings)
+    return step1_albedo.factors(networks, params, instance, frozen, settings)
 
   own = {'source': source, 'own_code': own_code, 'factors': factors, 'step3': step3}
   own |= {'begin': None, 'settle': None, 'fresh': fresh, 'observe': observe, 'step1': step1}

@@ -1,9 +1,10 @@
 """Foreign checkpoints and safetensors files -> params, with names compared and listed."""
 
+from gan2shape_jax.errors import WeightsError
+from gan2shape_jax.weights.array_files import load_safetensors, save_safetensors
 from gan2shape_jax.weights.cache import converted
-from gan2shape_jax.weights.files import WeightsError, load_safetensors, save_safetensors
-from gan2shape_jax.weights.parsing import load_parsing
-from gan2shape_jax.weights.stylegan2 import (
+from gan2shape_jax.weights.parsing_files import load_parsing
+from gan2shape_jax.weights.stylegan2_files import (
   StyleGAN2,
   load_mean_latent,
   load_stylegan2,

@@ -10,12 +10,8 @@ import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
-from gan2shape_jax.weights.files import (
-  WeightsError,
-  is_safetensors,
-  load_safetensors,
-  save_safetensors,
-)
+from gan2shape_jax.errors import WeightsError
+from gan2shape_jax.weights.array_files import is_safetensors, load_safetensors, save_safetensors
 
 FOLDER_VARIABLE = 'GAN2SHAPE_WEIGHTS_CACHE'
 """Environment variable that names the folder; empty for none."""

@@ -22,9 +22,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gan2shape_jax.weights import files, nvidia_tensorflow, nvidia_torch
+from gan2shape_jax.errors import WeightsError
+from gan2shape_jax.weights import array_files, nvidia_tensorflow, nvidia_torch
 from gan2shape_jax.weights import stylegan2_arrays as arrays
-from gan2shape_jax.weights.files import WeightsError
 from gan2shape_jax.weights.nvidia_names import discriminator_names, generator_names
 from gan2shape_jax.weights.nvidia_pickles import Module, Network
 from gan2shape_jax.weights.stylegan2_checkpoints import refuse_stylegan3
@@ -103,7 +103,7 @@ def generator_from_state_dict(
   state = _without_filters(state, path)
   depth = max(arrays.count(state, r'mapping\.fc(\d+)\.'), 1)
   blocks = max(arrays.count(state, r'synthesis\.b(\d+)\.'), 1)
-  files.compare_names(generator_names(depth, blocks), state, path=path)
+  array_files.compare_names(generator_names(depth, blocks), state, path=path)
 
   def modulated(name, equalised):
     return {
@@ -164,7 +164,7 @@ def discriminator_from_state_dict(
   """
   state = _without_filters(state, path)
   blocks = max(arrays.count(state, r'b(\d+)\.') - 1, 1)
-  files.compare_names(discriminator_names(blocks), state, path=path)
+  array_files.compare_names(discriminator_names(blocks), state, path=path)
 
   def convolution(name):
     return {

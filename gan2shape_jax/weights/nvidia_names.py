@@ -3,7 +3,7 @@
 import os
 import re
 
-from gan2shape_jax.weights.files import WeightsError
+from gan2shape_jax.errors import WeightsError
 
 _GENERATOR_LAYER = ('weight', 'bias', 'affine.weight', 'affine.bias')
 _NOISE = ('noise_const', 'noise_strength')

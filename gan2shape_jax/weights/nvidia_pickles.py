@@ -16,8 +16,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from gan2shape_jax.errors import WeightsError
 from gan2shape_jax.weights import torch_files
-from gan2shape_jax.weights.files import WeightsError
 
 _EXPECTED = "expected one of NVIDIA's StyleGAN2 pickles"
 _NUMPY = ('numpy.core.multiarray', 'numpy._core.multiarray')

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gan2shape_jax.weights import files, nvidia_names
-from gan2shape_jax.weights.files import WeightsError
+from gan2shape_jax.errors import WeightsError
+from gan2shape_jax.weights import array_files, nvidia_names
 from gan2shape_jax.weights.nvidia_pickles import Network
 
 _OF_LABELS = {'generator': r'(^|/)Label', 'discriminator': r'(^|/)Label|^mapping/'}
@@ -59,7 +59,7 @@ def from_network(
       raise WeightsError(f'{path}: {name}={arguments[name]!r:.40} is not supported')
   names = _names(variables, kind)
   found = {name: values for name, values in variables.items() if name not in _UNUSED}
-  files.compare_names(dict.fromkeys(names), found, path=path)
+  array_files.compare_names(dict.fromkeys(names), found, path=path)
   state = {ours: _turned(ours, variables[theirs], kind, path) for theirs, ours in names.items()}
   properties = {}
   if 'architecture' in arguments:

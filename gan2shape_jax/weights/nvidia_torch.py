@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from gan2shape_jax.weights.files import WeightsError
+from gan2shape_jax.errors import WeightsError
 from gan2shape_jax.weights.nvidia_names import refuse_labels
 from gan2shape_jax.weights.nvidia_pickles import Module
 

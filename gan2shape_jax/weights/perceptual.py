@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gan2shape_jax.models import lpips
-from gan2shape_jax.weights.files import compare_names, floating_arrays
+from gan2shape_jax.weights.array_files import compare_names, floating_arrays
 
 _NUMBERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from gan2shape_jax.weights import files
-from gan2shape_jax.weights.files import WeightsError
+from gan2shape_jax.errors import WeightsError
+from gan2shape_jax.weights import array_files
 
 FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 _Path = str | os.PathLike
@@ -33,15 +33,15 @@ def compare_params(params: Mapping, shapes: Callable, path: _Path):
   Raises:
     WeightsError: names or shapes differ; the first few are listed.
   """
-  found = files.flatten(params)
-  files.compare_names(shapes(found, path), found, path=path)
+  found = array_files.flatten(params)
+  array_files.compare_names(shapes(found, path), found, path=path)
 
 
 def check_mean_latent(groups: Mapping, path: _Path):
   """Refuses a mean latent that does not fit the generator beside it."""
   if 'mean_latent' in groups:
     expected = {'mean_latent': groups['generator']['mapping']['layer1']['kernel'].shape[:1]}
-    files.compare_names(expected, {'mean_latent': groups['mean_latent']}, path=path)
+    array_files.compare_names(expected, {'mean_latent': groups['mean_latent']}, path=path)
 
 
 def check_filter(name: str, kernel: np.ndarray, gain: float, path: _Path):

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gan2shape_jax.errors import WeightsError
 from gan2shape_jax.weights import nvidia_names
-from gan2shape_jax.weights.files import WeightsError, floating_arrays
+from gan2shape_jax.weights.array_files import floating_arrays
 from gan2shape_jax.weights.stylegan2_arrays import FILTER, count
 
 _GENERATORS = ('g_ema', 'G_ema', 'params_ema', 'state_dict', 'generator', 'g', 'params')

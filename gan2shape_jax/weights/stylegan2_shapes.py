@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gan2shape_jax.weights.files import WeightsError
+from gan2shape_jax.errors import WeightsError
 
 
 def generator_shapes(

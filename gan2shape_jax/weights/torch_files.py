@@ -20,7 +20,8 @@ import zipfile
 import ml_dtypes
 import numpy as np
 
-from gan2shape_jax.weights.files import WeightsError, read_bytes, swollen
+from gan2shape_jax.errors import WeightsError
+from gan2shape_jax.weights.array_files import read_bytes, swollen
 
 _STORAGE_TYPES = {
   'DoubleStorage': np.dtype(np.float64),

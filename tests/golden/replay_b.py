@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan2shape_jax.weights import autoencoder
+from gan2shape_jax.weights import network_checkpoints
 from tests.golden import Report, replays
 
 TOLERANCE = 1e-4
@@ -31,21 +31,21 @@ def infer_group_norm_base(kind, params, images, output):
   width = params['down_0']['kernel'].shape[-1]
   errors = {}
   for base in (n for n in range(1, width + 1) if width % n == 0):
-    module = autoencoder.network_from_params(kind, params, group_norm_base=base)
+    module = network_checkpoints.network_from_params(kind, params, group_norm_base=base)
     errors[base] = float(np.abs(apply_network(module)(params, images) - output).max())
   return min(errors, key=errors.get)
 
 
 def check_network(kind, fixture, report, *, search_groups=False):
   state = fixture.group('param')
-  params = autoencoder.network_from_state_dict(kind, state, path=str(fixture.path))
+  params = network_checkpoints.network_from_state_dict(kind, state, path=str(fixture.path))
   images = jnp.asarray(fixture['input'].transpose(0, 2, 3, 1))
   last = lambda x: x.transpose(0, 2, 3, 1) if x.ndim == 4 else x
   first = lambda x: x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
   base = None
   if search_groups:
     base = infer_group_norm_base(kind, params, images, last(fixture['output']))
-  module = autoencoder.network_from_params(kind, params, group_norm_base=base)
+  module = network_checkpoints.network_from_params(kind, params, group_norm_base=base)
 
   @jax.jit
   def output_and_gradients(params, images, r):
@@ -58,7 +58,7 @@ def check_network(kind, fixture, report, *, search_groups=False):
     if with_output:
       attempt.check('output', first(np.asarray(output)), fixture['output'], TOLERANCE)
     attempt.check('grad_input', first(np.asarray(of_images)), fixture['grad_input'], TOLERANCE)
-    gradients = autoencoder.network_to_state_dict(kind, of_params)
+    gradients = network_checkpoints.network_to_state_dict(kind, of_params)
     norms = [np.linalg.norm(gradients[str(name)]) for name in fixture['param_names']]
     attempt.check('grad_param_norms', norms, fixture['grad_param_norms'], TOLERANCE)
     return attempt.rows

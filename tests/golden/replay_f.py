@@ -10,12 +10,12 @@ import optax
 from gan2shape_jax.reconstruction import (
   autoencoder,
   priors,
-  step1_prior,
+  step1_albedo,
   step2_projection,
   step3_shape,
 )
 from gan2shape_jax.reconstruction.state import Factors, Projections
-from gan2shape_jax.weights.autoencoder import network_from_state_dict, network_to_state_dict
+from gan2shape_jax.weights.network_checkpoints import network_from_state_dict, network_to_state_dict
 from tests.golden import replays
 from tests.golden.replay_de import light_code
 from tests.golden.scene import channels_last, settings_of, whole_step
@@ -84,9 +84,9 @@ def replay_step1(fixture, report):
   }
 
   def loss(trained, instance, frozen, settings):
-    seen = step1_prior.observe(networks, trained, instance, frozen, settings, flip=flip)
+    seen = step1_albedo.observe(networks, trained, instance, frozen, settings, flip=flip)
     albedo = networks.albedo(trained['albedo'], instance.image[None])[0]
-    terms, images = step1_prior.picture_terms(albedo, seen, instance, frozen, settings)
+    terms, images = step1_albedo.picture_terms(albedo, seen, instance, frozen, settings)
     return terms['total'], (terms, images, seen, albedo)
 
   @jax.jit
@@ -235,11 +235,11 @@ def replay_step3(fixture, report):
 def replay_adam_step1(fixture, report):
   networks, params, instance, frozen, scene, _ = whole_step(fixture.path.parent)
   settings = settings_of(scene)
-  seen = step1_prior.observe(networks, params, instance, frozen, settings, flip=False)
+  seen = step1_albedo.observe(networks, params, instance, frozen, settings, flip=False)
   optimizer = adam()
   trained = {'albedo': params['albedo']}
   state = optimizer.init(trained)
-  loss = lambda t: step1_prior.loss(t, networks, seen, instance, frozen, settings)
+  loss = lambda t: step1_albedo.loss(t, networks, seen, instance, frozen, settings)
 
   @jax.jit
   def update(trained, state):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gan2shape_jax.weights import autoencoder
+from gan2shape_jax.weights import network_checkpoints
 from tests.golden import replays
 
 LEARNING_RATE = 1e-4
@@ -14,8 +14,8 @@ WEIGHT_DECAY = 5e-4
 
 @replays('f_adam_encoder.npz')
 def replay_adam_encoder(fixture, report):
-  params = autoencoder.network_from_state_dict('light', fixture.group('start'))
-  module = autoencoder.network_from_params('light', params)
+  params = network_checkpoints.network_from_state_dict('light', fixture.group('start'))
+  module = network_checkpoints.network_from_params('light', params)
   images = jnp.asarray(fixture['input'].transpose(0, 2, 3, 1))
   target = jnp.asarray(fixture['target'])
   optimiser = optax.chain(optax.add_decayed_weights(WEIGHT_DECAY), optax.adam(LEARNING_RATE))
@@ -41,6 +41,6 @@ def replay_adam_encoder(fixture, report):
 
 
 def compare(report, group, tree, fixture, tolerance, relative_to):
-  ours = autoencoder.network_to_state_dict('light', jax.tree.map(np.asarray, tree))
+  ours = network_checkpoints.network_to_state_dict('light', jax.tree.map(np.asarray, tree))
   for name, expected in fixture.group(group).items():
     report.check(f'{group}/{name}', ours[name], expected, tolerance, relative_to=relative_to)

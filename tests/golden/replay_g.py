@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.models import parsing, parsing_networks
-from gan2shape_jax.weights.parsing import parsing_from_state_dict
+from gan2shape_jax.weights.parsing_files import parsing_from_state_dict
 from tests.golden import replays
 
 MANIFESTS = pathlib.Path(__file__).parents[1] / 'testdata' / 'manifests.json'

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.reconstruction.state import Frozen, Instance, Networks, Settings, ViewLightPrior
-from gan2shape_jax.weights.autoencoder import (
+from gan2shape_jax.weights.network_checkpoints import (
   CHECKPOINT_KEYS,
   network_from_params,
   network_from_state_dict,
 )
 from gan2shape_jax.weights.perceptual import perceptual_from_state_dicts
-from gan2shape_jax.weights.stylegan2 import load_stylegan2
+from gan2shape_jax.weights.stylegan2_files import load_stylegan2
 
 # The published code's departures; marching as densely as its rasteriser resolves.
 PUBLISHED = {

@@ -19,23 +19,18 @@ import time
 
 import numpy as np
 
-from gan2shape_jax import (
-  artefacts,
-  data,
-  evaluation,
-  finished,
-  picture_inputs,
-  weights,
-  workdir,
-)
-from gan2shape_jax.checkpoints import CheckpointError, Checkpoints
+from gan2shape_jax import artefacts, data, evaluation, weights
 from gan2shape_jax.config import get_default_config
 from gan2shape_jax.data.latents import read_latent
-from gan2shape_jax.progress import Progress
+from gan2shape_jax.errors import ArtefactError, CheckpointError, DataError, FitError, WeightsError
+from gan2shape_jax.pipeline import finished, picture_inputs
+from gan2shape_jax.runtime.progress import Progress
+from gan2shape_jax.storage import atomic_files, workdir
+from gan2shape_jax.storage.checkpoints import Checkpoints
 
 TESTDATA = pathlib.Path(__file__).parents[1] / 'testdata'
 HEADS = data.embedded_path('heads')
-KNOWN = (weights.WeightsError, data.DataError, artefacts.ArtefactError)
+KNOWN = (WeightsError, DataError, ArtefactError)
 SECONDS, GIB = 10, 2
 
 
@@ -101,7 +96,7 @@ def fuzz_folders(count: int, seed: int) -> tuple[collections.Counter, list[str]]
           outcome = _look(run)
         if len(told.getvalue().splitlines()) > 2:
           outcome = f'told too much: {told.getvalue()!r:.200}'
-      except (*KNOWN, workdir.FitError, CheckpointError) as error:
+      except (*KNOWN, FitError, CheckpointError) as error:
         outcome = 'refused' if len(str(error).splitlines()) == 1 else f'{error!r:.200}'
       except Exception as error:
         outcome = f'{type(error).__name__}: {error!s:.200}'
@@ -119,10 +114,10 @@ def _make_folder(run):
   arrays = {name: np.ones((*shape, 3), np.float32) for name in ('texture', 'image')}
   arrays |= {'canonical_depth': pictures[0].depth, 'mask': pictures[0].mask}
   arrays |= {'camera': np.float32([10, 1]), 'turned': np.float32([30, 10])}
-  artefacts.write_arrays(folder / 'factors.npz', arrays)
-  artefacts.write_json(folder / 'metrics.json', {'image_l1': 0.1})
+  atomic_files.write_arrays(folder / 'factors.npz', arrays)
+  atomic_files.write_json(folder / 'metrics.json', {'image_l1': 0.1})
   finished.finish(folder, {'step 1': 1.0}, picture_inputs.digests(pictures, 0))
-  artefacts.write_text(run / 'config.json', workdir.check_workdir(run, config))
+  atomic_files.write_text(run / 'config.json', workdir.check_workdir(run, config))
   evaluation.write_metrics(run / 'metrics.csv', [finished.row('000', folder)])
   artefacts.write_page(run, ['000'])
   checkpoints = Checkpoints(run / '001' / 'checkpoints')

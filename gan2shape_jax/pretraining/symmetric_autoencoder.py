@@ -1,0 +1,253 @@
+"""Joint training of the autoencoder on many pictures, with probable symmetry (Unsup3d).
+
+One set of networks explains every picture by a depth and an albedo that are made symmetric (the
+mean with their mirror images, which they are pulled to), a view and a light; reconstruction of
+single pictures starts from its weights. Three phases, each for what the one before has settled:
+
+  views   the shape is held at the prior: views come out in the amount that its relief asks for
+  shared  one shape, the batch's mean, explains all pictures: what a picture has of its own cannot
+          yet hide in its shape, so that errors of single views average out
+  own     each picture's own shape is let in
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gan2shape_jax import renderer
+from gan2shape_jax.models import stylegan2
+from gan2shape_jax.pretraining import view_terms
+from gan2shape_jax.reconstruction import autoencoder, losses, step2_projection
+from gan2shape_jax.reconstruction.region import region_weight
+from gan2shape_jax.reconstruction.state import FitState, Frozen, Networks, Settings
+
+TRAINED = ('depth', 'albedo', 'view', 'light')
+
+
+@dataclasses.dataclass(frozen=True)
+class JointSettings:
+  """Static numbers of joint training; explained in `config.py`."""
+
+  batch_size: int
+  learning_rate: float
+  spread: float
+  last_rate: float
+  iterations: int
+  fixed_shape: int
+  shared_shape: int
+  ramp: int
+  prior_iterations: int
+  prior_learning_rate: float
+  box: tuple[float, float, float, float]
+  lam_view: float
+  lam_view_first: float
+  lam_light: float
+  lam_prior: float
+  lam_turn: float
+  turn_spread: tuple[float, float]
+
+
+class JointPrograms(NamedTuple):
+  """Jitted functions; the state handed in is consumed (donated).
+
+  Attributes:
+    fresh: (params, phase) -> FitState; phase 0 fits the prior, phase 1 trains jointly.
+    fit_prior: (state, target depth, frozen, key, images) -> state, terms.
+    step: (state, iteration, target depth, frozen, key, images) -> state, terms; images are a batch
+      of pictures, None draws them from the GAN.
+  """
+
+  fresh: callable
+  fit_prior: callable
+  step: callable
+
+
+def build(networks: Networks, settings: Settings, joint: JointSettings, size: int) -> JointPrograms:
+  """Makes the jitted functions of joint training.
+
+  Args:
+    networks: apply functions.
+    settings: of the method.
+    joint: of the training.
+    size: of the pictures, pixels.
+
+  Returns:
+    The `JointPrograms`.
+  """
+  prior_optimizer = optax.adam(joint.prior_learning_rate)
+  rate = optax.cosine_decay_schedule(joint.learning_rate, joint.iterations, joint.last_rate)
+  optimizer = optax.chain(
+    optax.add_decayed_weights(settings.weight_decay),
+    optax.adam(rate, settings.beta1, settings.beta2),
+  )
+  region = region_weight(joint.box, size)
+  draw = functools.partial(
+    gan_pictures, settings=settings, count=joint.batch_size, size=size, spread=joint.spread
+  )
+
+  def fresh(params, phase):
+    if phase == 0:
+      return FitState(params, prior_optimizer.init(params['depth']))
+    return FitState(params, optimizer.init({name: params[name] for name in TRAINED}))
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def fit_prior(state, target, frozen, key, images=None):
+    images = draw(key, frozen) if images is None else images
+
+    def error(params):
+      raw = networks.depth(params, images)
+      depths = jax.vmap(lambda r: autoencoder.depth_from_raw(r, settings))(raw)
+      return jnp.mean((depths - target[None]) ** 2) / settings.depth_margin**2
+
+    value, grads = jax.value_and_grad(error)(state.params['depth'])
+    updates, inner = prior_optimizer.update(grads, state.optimizer, state.params['depth'])
+    params = state.params | {'depth': optax.apply_updates(state.params['depth'], updates)}
+    return FitState(params, inner), {'total': value}
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def step(state, iteration, target, frozen, key, images=None):
+    if images is None:
+      images = draw(jax.random.fold_in(key, 0), frozen)
+    trained = {name: state.params[name] for name in TRAINED}
+    lam_view = jnp.where(iteration < joint.fixed_shape, joint.lam_view_first, joint.lam_view)
+    own = (iteration - joint.fixed_shape - joint.shared_shape) / max(joint.ramp, 1)
+    objective = lambda params: loss(
+      params,
+      networks,
+      images,
+      frozen,
+      settings,
+      region=region,
+      own_shape=jnp.clip(own, 0.0, 1.0),
+      prior_depth=target,
+      lam_prior=joint.lam_prior,
+      lam_view=lam_view,
+      lam_light=joint.lam_light,
+      lam_turn=joint.lam_turn,
+      turn_spread=joint.turn_spread,
+      key=jax.random.fold_in(key, 1),
+    )
+    (_, terms), grads = jax.value_and_grad(objective, has_aux=True)(trained)
+    updates, inner = optimizer.update(grads, state.optimizer, trained)
+    freedom = jnp.where(iteration < joint.fixed_shape, 0.0, 1.0)
+    updates['depth'] = jax.tree.map(lambda u: u * freedom, updates['depth'])
+    return FitState(state.params | optax.apply_updates(trained, updates), inner), terms
+
+  return JointPrograms(fresh, fit_prior, step)
+
+
+def gan_pictures(key, frozen: Frozen, settings: Settings, *, count: int, size: int, spread: float):
+  """Pictures to train on, drawn from the GAN.
+
+  Args:
+    key: random key.
+    frozen: holds the generator and its mean latent.
+    settings: truncation and crop of the GAN's images.
+    count: number of pictures.
+    size: of the pictures, pixels.
+    spread: truncation of the latents drawn; 1 is the GAN's own distribution.
+
+  Returns:
+    [count, size, size, 3] in [-1, 1].
+  """
+  z = jax.random.normal(key, (count, stylegan2.latent_size(frozen.generator)))
+  latents = stylegan2.mapping(frozen.generator, z)
+  latents = stylegan2.truncate(latents, frozen.mean_latent[None], spread)
+  return step2_projection.gan_images(latents, frozen, settings, size)
+
+
+def loss(
+  trained,
+  networks: Networks,
+  images,
+  frozen: Frozen,
+  settings: Settings,
+  *,
+  region=None,
+  own_shape=1.0,
+  prior_depth=None,
+  lam_prior=0.0,
+  lam_view=0.0,
+  lam_light=0.0,
+  lam_turn=0.0,
+  turn_spread=(0.12, 0.3),
+  key=None,
+):
+  """Loss of a batch of pictures as a function of the four networks' parameters.
+
+  Args:
+    trained: parameters of depth, albedo, view and light nets.
+    networks: apply functions.
+    images: [batch, size, size, 3] in [-1, 1].
+    frozen: weights of the perceptual term, Gaussians of views and lights.
+    settings: of the method.
+    region: [size, size, 1] weight of each pixel, or None for all alike.
+    own_shape: how much of its own shape each picture has beside the batch's mean, 0 to 1.
+    prior_depth: [size, size] shape that the relief is pulled to, or None.
+    lam_prior: weight of that pull (`losses.relief_distance`).
+    lam_view: weight of the views' distance to their prior (`view_terms.view_distance`).
+    lam_light: weight of the distance of the lights' moments to theirs.
+    lam_turn: weight of the error of known turns (`view_terms.turn_distance`); needs `key`.
+    turn_spread: (pitch, yaw) standard deviations of the turns, network units.
+    key: random key of the turns.
+
+  Returns:
+    The total and a dict of all terms.
+  """
+  raw = networks.depth(trained['depth'], images)
+  own_depths = jax.vmap(lambda r: autoencoder.depth_from_raw(r, settings))(raw)
+  own_albedos = networks.albedo(trained['albedo'], images)
+  mirror = jax.vmap(autoencoder.mirror)
+  symmetric = (own_depths + mirror(own_depths)) / 2
+  shared = symmetric.mean(0, keepdims=True)
+  depths = shared + own_shape * (symmetric - shared)
+  albedos = (own_albedos + mirror(own_albedos)) / 2
+  codes = autoencoder.predict_views(networks, trained['view'], images, frozen, settings)
+  views = jax.vmap(lambda code: autoencoder.view_from_code(code, settings))(codes)
+  lights = autoencoder.predict_lights(networks, trained['light'], images, frozen, settings)
+
+  def reconstruct(depth, albedo, view, light):
+    shape = autoencoder.geometry(depth, view, settings)
+    diffuse = renderer.diffuse_shading(shape.normals, renderer.light_from_code(light))
+    return autoencoder.shade_and_sample(albedo, light, shape), shape.valid, diffuse
+
+  reconstructions, mask, diffuse = jax.vmap(reconstruct)(depths, albedos, views, lights)
+  if region is not None:
+    mask = mask * region[None]
+  smooth = lambda maps: losses.smoothness_loss(maps, huber=settings.smooth_huber)
+  references = losses.perceptual_references(frozen, settings, images, mask)
+  perceptual = losses.perceptual_distance(
+    frozen, settings, reconstructions, images, mask, references
+  )
+  asymmetry = jnp.abs(own_depths - symmetric).mean() / settings.depth_margin
+  terms = {
+    'l1': losses.photometric_loss(reconstructions, images, mask),
+    'perceptual': perceptual.mean(),
+    'asymmetry': asymmetry + jnp.abs(own_albedos - albedos).mean(),
+    'smooth': smooth(depths) + smooth(diffuse),
+    'view': view_terms.view_distance(codes, frozen.prior.view_mean, frozen.prior.view_cov),
+    'light': view_terms.moment_distance(lights, frozen.prior.light_mean, frozen.prior.light_cov),
+  }
+  if prior_depth is not None:
+    terms['prior'] = losses.relief_distance(depths, prior_depth)
+  if key is not None:
+    pictures, turns = view_terms.turned_pictures(
+      key, images, shared[0], codes, settings, spread=turn_spread
+    )
+    turned = autoencoder.predict_views(networks, trained['view'], pictures, frozen, settings)
+    terms['turn'] = view_terms.turn_distance(codes, turned, turns, frozen.prior.view_cov)
+  terms['total'] = (
+    terms['l1']
+    + terms['asymmetry']
+    + lam_prior * terms.get('prior', 0.0)
+    + settings.lam_perceptual * terms['perceptual']
+    + settings.lam_smooth * terms['smooth']
+    + lam_view * terms['view']
+    + lam_light * terms['light']
+    + lam_turn * terms.get('turn', 0.0)
+  )
+  return terms['total'], terms

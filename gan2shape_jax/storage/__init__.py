@@ -1,0 +1,1 @@
+"""What is kept on disk between runs: atomic files, curves, checkpoints, arrays, the work folder."""
