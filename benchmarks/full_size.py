@@ -131,9 +131,9 @@ def run_all(config: ConfigDict, everything: FullSize, call):
     'observe', lambda p, i, f: built.observe(p, i, f, flip=stage.flip1), params, instance, frozen
   )
   call('step 1', built.step1, fresh(1), scene, instance, frozen)
-  source = call('source', built.source, params, instance, frozen)
-  call('step 2', built.step2, fresh(2), source, instance.latent, key, frozen, 0)
-  call('collect', built.collect, params, source, instance.latent, key, frozen, 0)
+  origin = call('origin', built.origin, params, instance, frozen)
+  call('step 2', built.step2, fresh(2), origin, instance.latent, key, frozen, 0)
+  call('collect', built.collect, params, origin, instance.latent, key, frozen, 0)
   step3 = lambda s, i, p, f, n: built.step3(s, i, p, f, n, 0.0, flip=stage.flip3)
   state, terms = call('step 3', step3, fresh(3), instance, projections, frozen, jnp.int32(0))
   return state, terms

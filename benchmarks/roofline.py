@@ -82,8 +82,8 @@ def _programs(config):
   params = measuring.starting_params(shared, instance)
   key, flips = jax.random.key(0), config.stages.first
   fresh = lambda step: programs.fresh(jax.tree.map(jnp.copy, params), step)
-  source = programs.source(params, instance, frozen)
-  own = source, instance.latent, key, frozen, 0
+  origin = programs.origin(params, instance, frozen)
+  own = origin, instance.latent, key, frozen, 0
 
   def step1():
     scene = programs.observe(params, instance, frozen, flip=flips.flip1)

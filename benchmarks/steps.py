@@ -67,11 +67,11 @@ def measure_steps(config: ConfigDict, shared: Assembly, effort: Effort) -> dict[
     scene = observe()
     step1 = lambda state, scene=scene: programs.step1(state, scene, instance, frozen)
     add(f'step 1{suffix}', stepping(step1, fresh(1)))
-  add('source', lambda: programs.source(params, instance, frozen))
-  source = programs.source(params, instance, frozen)
-  step2 = lambda state: programs.step2(state, source, latent, key, frozen, 0)
+  add('origin', lambda: programs.origin(params, instance, frozen))
+  origin = programs.origin(params, instance, frozen)
+  step2 = lambda state: programs.step2(state, origin, latent, key, frozen, 0)
   add('step 2', stepping(step2, fresh(2)))
-  given = params, source, latent, key, frozen, 0
+  given = params, origin, latent, key, frozen, 0
   collect = lambda: programs.collect(*given)
   add('collect', collect)
   if plan.refine_iterations:
@@ -96,7 +96,7 @@ def calls_of_plan(plan) -> dict[str, int]:
     for name, count in (
       (f'observe{flip1}', int(stage.step1 > 0)),
       (f'step 1{flip1}', stage.step1),
-      ('source', int(stage.step2 > 0) + int(stage.step3 > 0)),
+      ('origin', int(stage.step2 > 0) + int(stage.step3 > 0)),
       ('step 2', stage.step2),
       ('collect', plan.collect_iters if stage.step3 else 0),
       ('refine', plan.collect_iters * plan.refine_iterations if stage.step3 else 0),

@@ -26,9 +26,10 @@ import ml_dtypes
 import numpy as np
 from absl import app, flags
 
-from gan2shape_jax import artefacts, data, weights
+from gan2shape_jax import data, weights
 from gan2shape_jax.errors import ArtefactError, DataError, WeightsError
 from gan2shape_jax.models import discriminator, parsing_networks, stylegan2
+from gan2shape_jax.storage import atomic_files
 from gan2shape_jax.weights import array_files, network_checkpoints, parsing_files, perceptual
 
 _DTYPES = {
@@ -173,7 +174,7 @@ def _state(path):
 
 def _save_npz(path, arrays):
   """Writes an archive of arrays; returns its size."""
-  with artefacts.files.whole_file(path) as partial:
+  with atomic_files.whole_file(path) as partial:
     np.savez(partial, **arrays)
     return partial.stat().st_size
 

@@ -2,6 +2,9 @@
 
 from ml_collections import ConfigDict
 
+# Settings by their names in earlier versions -> today's.
+RENAMED = {'joint': 'pretraining', 'sampling.rand_light': 'sampling.random_light'}
+
 
 def get_default_config() -> ConfigDict:
   """The defaults shared by all experiments.
@@ -76,7 +79,7 @@ def get_default_config() -> ConfigDict:
   config.fit = ConfigDict()  # of one picture
   config.fit.factors = 'networks'  # the unknowns of steps 1 and 3: the networks' weights, as
   #                                  published, or the factors themselves: direct (then all below)
-  config.fit.box = ()  # where the object is: top, bottom, left, right in parts; () = its mask
+  config.fit.box = ()  # the object's: top, bottom, left, right in parts; () = its mask
   config.fit.rim = 1.05  # radius of the ellipse in the box at which nothing counts any more
   config.fit.views = 'drawn'  # where the projections' views start: as drawn, or as the starting
   #                             networks tell them: told (without networks.pretrained: drawn)
@@ -115,8 +118,12 @@ def get_default_config() -> ConfigDict:
   config.sampling.batch_size = 16  # pseudo samples an iteration
   config.sampling.view_scale = 1.0  # multiplies the spread of the yaw
   config.sampling.scale_mean_yaw = False  # ... and its mean (published)
-  config.sampling.rand_light = (-1.0, 1.0, -0.2, 0.8, -0.1, 0.6, -0.6)
-  config.sampling.lights = 'range'  # rand_light, or as the prior has them: prior
+  config.sampling.lights = 'range'  # random_light, or as the prior has them: prior
+  config.sampling.random_light = ConfigDict()  # relative to the picture's own light
+  config.sampling.random_light.x = (-1.0, 1.0)  # slopes of its direction, to the right
+  config.sampling.random_light.y = (-0.2, 0.8)  # ... and downwards
+  config.sampling.random_light.strength = (-0.1, 0.6)  # change of the diffuse light
+  config.sampling.random_light.ambient = -0.6  # change of the ambient one for each unit of that
   config.sampling.collect_iters = 100  # batches projected at the end of step 2
   config.sampling.relative_encoding = True  # offsets relative to the GAN's own image
   config.sampling.use_mask = False  # canonical mask in step 2's and 3's losses
@@ -146,24 +153,24 @@ def get_default_config() -> ConfigDict:
   config.stages.first = stage(600, 600, 400, flip1=False, flip3=True)
   config.stages.later = stage(200, 500, 300, flip1=False, flip3=False)
 
-  config.joint = ConfigDict()  # experiments/pretrain.py
-  config.joint.iterations = 3000
-  config.joint.batch_size = 16  # pictures drawn from the GAN each iteration
-  config.joint.spread = 1.0  # truncation of their latents
-  config.joint.learning_rate = 5e-4  # falls by a cosine to ...
-  config.joint.last_rate = 0.1  # ... this part of it
-  config.joint.box = (0.05, 0.89, 0.22, 0.78)  # where the object is: top, bottom, left, right
-  config.joint.prior_iterations = 300  # regression of the depth net to the prior, first of all
-  config.joint.prior_learning_rate = 1e-3
-  config.joint.fixed_shape = 600  # iterations before the depth net joins
-  config.joint.shared_shape = 1400  # iterations with one shape for all pictures
-  config.joint.ramp = 500  # iterations over which their own shapes are let in
-  config.joint.lam_view_first = 0.05  # views' distance to their prior, while the shape is fixed
-  config.joint.lam_view = 0.02  # ... and afterwards
-  config.joint.lam_light = 0.01  # lights' moments' distance to their prior
-  config.joint.lam_prior = 0.01  # coarse relief's distance to the prior shape
-  config.joint.lam_turn = 0.05  # known turns of the pictures, in the views' predictions
-  config.joint.turn_spread = (0.12, 0.3)  # of pitch and yaw of these turns, network units
+  config.pretraining = ConfigDict()  # experiments/pretrain.py
+  config.pretraining.iterations = 3000
+  config.pretraining.batch_size = 16  # pictures drawn from the GAN each iteration
+  config.pretraining.spread = 1.0  # truncation of their latents
+  config.pretraining.learning_rate = 5e-4  # falls by a cosine to ...
+  config.pretraining.last_rate = 0.1  # ... this part of it
+  config.pretraining.box = (0.05, 0.89, 0.22, 0.78)  # the object's: top, bottom, left, right
+  config.pretraining.prior_iterations = 300  # regression of the depth net to the prior, first
+  config.pretraining.prior_learning_rate = 1e-3
+  config.pretraining.fixed_shape = 600  # iterations before the depth net joins
+  config.pretraining.shared_shape = 1400  # iterations with one shape for all pictures
+  config.pretraining.ramp = 500  # iterations over which their own shapes are let in
+  config.pretraining.lam_view_first = 0.05  # views' distance to their prior, while the shape holds
+  config.pretraining.lam_view = 0.02  # ... and afterwards
+  config.pretraining.lam_light = 0.01  # lights' moments' distance to their prior
+  config.pretraining.lam_prior = 0.01  # coarse relief's distance to the prior shape
+  config.pretraining.lam_turn = 0.05  # known turns of the pictures, in the views' predictions
+  config.pretraining.turn_spread = (0.12, 0.3)  # of pitch and yaw of these turns, network units
 
   config.gan_training = ConfigDict()  # experiments/train_gan.py
   config.gan_training.images = ''  # .npz with uint8 'images' (or many), pictures, or tfds:NAME

@@ -1,8 +1,10 @@
 """Bad input ends in one line that names it and says what was expected; nothing is half-written."""
 
+import functools
 import pathlib
 import pickle
 import sys
+from operator import getitem
 
 import numpy as np
 import pytest
@@ -165,7 +167,7 @@ def settings(**changes):
   config.networks.pretrained = ''
   for name, value in changes.items():
     section, _, name = name.rpartition('__')
-    (config[section] if section else config)[name] = value
+    (functools.reduce(getitem, section.split('__'), config) if section else config)[name] = value
   return config
 
 
@@ -246,7 +248,7 @@ def test_damaged_record_of_a_run(tmp_path):
     ({'checkpoint__every': 0}, 'checkpoint.every=0: expected at least 1'),
     ({'stages__count': 0}, 'stages.count=0: expected at least 1'),
     ({'prior__iterations': -1}, 'prior.iterations=-1: expected at least 0'),
-    ({'sampling__rand_light': (3.0,)}, 'sampling.rand_light=(3.0,): expected 7 numbers'),
+    ({'sampling__random_light__x': (3.0,)}, 'sampling.random_light.x=(3.0,): expected the lowest'),
     ({'networks__group_norm_base': 5}, 'networks.width='),
     ({'fit__box': (0.1, 0.9, 0.2)}, 'fit.box=(0.1, 0.9, 0.2): expected none or 4 numbers'),
     ({'fit__factors': 'voxels'}, "fit.factors='voxels': expected one of networks, direct"),

@@ -124,7 +124,7 @@ def report(hasty_compiler, path, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(('unknowns', 'own'), [('networks', {'prior fit'}), ('direct', set())])
 def test_every_step_is_measured(report, unknowns, own):
   report, text = report(unknowns)
-  steps_of_all = {'observe', 'step 1', 'source', 'step 2', 'collect', 'refine', 'step 3', 'factors'}
+  steps_of_all = {'observe', 'step 1', 'origin', 'step 2', 'collect', 'refine', 'step 3', 'factors'}
   assert set(report['steps']) == steps_of_all | own
   for name in report['steps']:
     measured = report['steps'][name]
@@ -151,7 +151,7 @@ def test_calls_follow_the_plan():
     'factors': 1,
     'observe': 2,
     'step 1': 5,
-    'source': 3,
+    'origin': 3,
     'step 2': 4,
     'collect': 20,
     'refine': 60,

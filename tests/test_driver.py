@@ -85,7 +85,7 @@ def recorder():
     fit_prior=noting('prior', fit),
     observe=noting('observe', nothing),
     step1=noting('step1', fit),
-    source=noting('source', nothing),
+    origin=noting('origin', nothing),
     step2=noting('step2', fit),
     collect=noting('collect', lambda *_: batch),
     step3=noting('step3', fit),
@@ -120,10 +120,10 @@ def test_stages_go_through_the_steps_in_order():
   assert calls == [
     ('fresh', 0), ('prior', None),
     ('fresh', 1), ('observe', False), ('step1', None), ('step1', None),
-    ('fresh', 2), ('source', None), ('step2', None),
-    ('fresh', 3), ('source', None), ('collect', None), ('collect', None), ('step3', True),
+    ('fresh', 2), ('origin', None), ('step2', None),
+    ('fresh', 3), ('origin', None), ('collect', None), ('collect', None), ('step3', True),
     ('fresh', 1), ('observe', False), ('step1', None),
-    ('fresh', 3), ('source', None), ('collect', None), ('collect', None), ('step3', True),
+    ('fresh', 3), ('origin', None), ('collect', None), ('collect', None), ('step3', True),
     ('step3', True),
   ]  # fmt: skip
 

@@ -125,7 +125,7 @@ def test_each_program_is_compiled_once_for_all_stages_and_pictures(whole):
   compiled = re.findall(r'Finished XLA compilation of jit\((\w+)\)', whole[1])
   counts = {name: compiled.count(name) for name in Programs._fields}
   assert counts == {
-    'begin': 1, 'fresh': 2, 'fit_prior': 0, 'observe': 0, 'step1': 0, 'source': 1, 'step2': 1,
+    'begin': 1, 'fresh': 2, 'fit_prior': 0, 'observe': 0, 'step1': 0, 'origin': 1, 'step2': 1,
     'collect': 1, 'refine_begin': 1, 'refine': 1, 'refined': 1, 'step3': 1, 'settle': 1,
     'factors': 1,
   }  # fmt: skip

@@ -22,7 +22,7 @@ from gan2shape_jax.reconstruction.driver import BEGINNING, STEP2, STEP3, Positio
 from gan2shape_jax.reconstruction.joint_driver import Stores, train, visit
 from gan2shape_jax.reconstruction.programs import TRAINED, Programs
 from gan2shape_jax.reconstruction.state import Factors, FitState, Instance, Projections
-from gan2shape_jax.reconstruction.step2_projection import Source
+from gan2shape_jax.reconstruction.step2_projection import Origin
 from gan2shape_jax.storage.array_store import ArrayStore
 from gan2shape_jax.weights import load_safetensors
 from tests import command
@@ -30,13 +30,13 @@ from tests.small_fit import SIZE, frozen
 from tests.test_driver import plan, same
 
 NAMES = ['a', 'b', 'c']
-SOURCE = Source(0, Factors(0, 0, 0, 0, 0), 0, 0)
+ORIGIN = Origin(0, Factors(0, 0, 0, 0, 0), 0, 0)
 PROJECTIONS = Projections(*[0] * 6)
 
 
 def shelves(folder, **options):
   return Stores(
-    ArrayStore(folder / 'sources', SOURCE, NAMES, **options),
+    ArrayStore(folder / 'origins', ORIGIN, NAMES, **options),
     ArrayStore(folder / 'projections', PROJECTIONS, NAMES, **options),
   )
 
@@ -77,9 +77,9 @@ class Counting:
       fit_prior=lambda state, image, depth: self.update(state, 0, image, depth),
       observe=lambda params, picture, frozen, flip: (params['depth'], picture.image, flip),
       step1=lambda state, scene, picture, frozen: self.update(state, 1, picture.image, *scene),
-      source=self.source,
-      step2=lambda state, source, latent, key, frozen, iteration: self.update(
-        state, 2, source.image, *jax.tree.leaves(source), latent, noise(key, iteration)
+      origin=self.origin,
+      step2=lambda state, origin, latent, key, frozen, iteration: self.update(
+        state, 2, origin.image, *jax.tree.leaves(origin), latent, noise(key, iteration)
       ),
       collect=self.collect,
       step3=lambda state, picture, batches, frozen, index, progress, flip: self.update(
@@ -100,19 +100,19 @@ class Counting:
     self.flow.append((state.params, params))
     return FitState(params, {'count': count, 'moment': moment}), {'total': moment.sum()}
 
-  def source(self, params, picture, frozen):
+  def origin(self, params, picture, frozen):
     own = [np.asarray(params[name], np.float32) for name in ('depth', 'albedo', 'view', 'light')]
-    return Source(picture.image, Factors(*own, picture.mask), own[0] * 2, picture.image + 1)
+    return Origin(picture.image, Factors(*own, picture.mask), own[0] * 2, picture.image + 1)
 
-  def collect(self, params, source, latent, key, frozen, iteration):
+  def collect(self, params, origin, latent, key, frozen, iteration):
     drawn = noise(key, iteration) + params['encoder'] + np.mean(latent)
     return Projections(
-      source.image * drawn[0],
-      source.factors.mask,
+      origin.image * drawn[0],
+      origin.factors.mask,
       drawn,
-      source.normals,
-      source.factors.view,
-      source.factors.depth,
+      origin.normals,
+      origin.factors.view,
+      origin.factors.depth,
     )
 
 
@@ -192,7 +192,7 @@ def test_pictures_share_the_networks(whole):
 
 
 def test_only_what_a_step_needs_is_kept(whole):
-  kinds = {STEP2: 'sources', STEP3: 'projections'}
+  kinds = {STEP2: 'origins', STEP3: 'projections'}
   for event, files in zip(whole.events, whole.files[1:], strict=True):
     stage, step = event.finished
     folder = pathlib.Path(kinds.get(step, ''), f'stage_{stage + 1}')
@@ -274,7 +274,7 @@ def test_a_shelf_holds_only_whole_files(tmp_path):
 
 
 class Sixteen(list):
-  """The pictures as `sources.load_pictures` gives them."""
+  """The pictures as `origins.load_pictures` gives them."""
 
   @property
   def names(self):
@@ -292,7 +292,7 @@ def config(monkeypatch):
   )
   programs, params = Counting().programs(), beginning().params
   shared = Assembly(None, WHOLE, None, frozen(), programs, params, False)
-  monkeypatch.setattr(joint_collection.sources, 'load_pictures', lambda config: listed)
+  monkeypatch.setattr(joint_collection.origins, 'load_pictures', lambda config: listed)
   monkeypatch.setattr(joint_collection, 'assemble', lambda config: shared)
   return config
 
@@ -313,7 +313,7 @@ def test_trainings_stopped_at_any_time_end_with_the_same_networks(config, monkey
   assert train_jointly(config, path.parent).stat().st_mtime_ns == before
 
   broken, stops = tmp_path / 'broken', 0
-  # While preparing, in step 1, collecting sources, in step 2, collecting projections, in step 3.
+  # While preparing, in step 1, collecting origins, in step 2, collecting projections, in step 3.
   for allowed in (1, 6, 6, 6, 4, 6, 8, 100):
     asked = iter([False] * allowed)
     try:
@@ -324,8 +324,8 @@ def test_trainings_stopped_at_any_time_end_with_the_same_networks(config, monkey
   assert same(expected, load_file(end))
   assert {p.name for p in broken.iterdir()} == {p.name for p in path.parent.iterdir()}
 
-  fewer = Sixteen(joint_collection.sources.load_pictures(config)[:2])
-  monkeypatch.setattr(joint_collection.sources, 'load_pictures', lambda config: fewer)
+  fewer = Sixteen(joint_collection.origins.load_pictures(config)[:2])
+  monkeypatch.setattr(joint_collection.origins, 'load_pictures', lambda config: fewer)
   with pytest.raises(FitError, match='on other pictures') as error:
     train_jointly(config, broken)
   assert '\n' not in str(error.value)

@@ -147,14 +147,14 @@ def collectives(built, layout, name):
   instances = layout.stacked([instance(number) for number in range(pictures)])
   keys = layout.stacked([key_of(number) for number in range(pictures)])
   shared = layout.shared(frozen())
-  source = built.source(params, instances, shared)
+  origin = built.origin(params, instances, shared)
   if step == 1:
     scene = built.observe(params, instances, shared, flip=True)
     lowered = built.step1.lower(state, scene, instances, shared)
   elif step == 2:
-    lowered = built.step2.lower(state, source, instances.latent, keys, shared, 0)
+    lowered = built.step2.lower(state, origin, instances.latent, keys, shared, 0)
   else:
-    batch = built.collect(params, source, instances.latent, keys, shared, 0)
+    batch = built.collect(params, origin, instances.latent, keys, shared, 0)
     projections = jax.tree.map(lambda leaf: leaf[:, None], batch)
     lowered = built.step3.lower(state, instances, projections, shared, 0, 0.0, flip=True)
   text = lowered.compile().as_text()
@@ -191,10 +191,10 @@ def test_shared_samples_average_the_gradients_of_the_shares(name):
   networks, params = setting()
   params = jax.tree.map(jnp.asarray, params)
   whole = programs.build(networks, BATCH)
-  source = whole.source(params, instance(), frozen())
+  origin = whole.origin(params, instance(), frozen())
   latent, key = instance().latent, key_of(0)
   projections = jax.tree.map(
-    lambda leaf: leaf[None], whole.collect(params, source, latent, key, frozen(), 0)
+    lambda leaf: leaf[None], whole.collect(params, origin, latent, key, frozen(), 0)
   )
   step = int(name[-1])
 
@@ -203,7 +203,7 @@ def test_shared_samples_average_the_gradients_of_the_shares(name):
     functions = programs.functions(networks, BATCH, share(index, 2))
     state = functions.fresh(params, step)
     if step == 2:
-      return functions.step2(state, source, latent, key, frozen(), 0)
+      return functions.step2(state, origin, latent, key, frozen(), 0)
     return functions.step3(state, instance(), projections, frozen(), 0, 0.0, flip=True)
 
   shares = [update(index) for index in range(2)]
@@ -213,7 +213,7 @@ def test_shared_samples_average_the_gradients_of_the_shares(name):
   state, instances = built.fresh(stacked(params), step), stacked(instance())
   if step == 2:
     state, terms = built.step2(
-      state, stacked(source), instances.latent, stacked(key), place.shared(frozen()), 0
+      state, stacked(origin), instances.latent, stacked(key), place.shared(frozen()), 0
     )
   else:
     state, terms = built.step3(
@@ -293,10 +293,10 @@ def test_latents_of_shared_samples_are_refined_as_in_whole_batches():
   one, many = frozen_with_directions(), place.shared(frozen_with_directions())
   stacked = lambda tree: place.stacked([tree])
   params = whole.begin(jax.tree.map(jnp.asarray, setting()[1]), instance(), prior_depth(0), one)
-  source = whole.source(params, instance(), one)
-  state = whole.refine_begin(params, source, instance().latent, key_of(0), one, 0)
+  origin = whole.origin(params, instance(), one)
+  state = whole.refine_begin(params, origin, instance().latent, key_of(0), one, 0)
   shared = built.refine_begin(
-    stacked(params), stacked(source), stacked(instance().latent), stacked(key_of(0)), many, 0
+    stacked(params), stacked(origin), stacked(instance().latent), stacked(key_of(0)), many, 0
   )
   for _ in range(2):
     state, terms = whole.refine(state, one)
@@ -310,12 +310,12 @@ def test_latents_of_shared_samples_are_refined_as_in_whole_batches():
 def test_shares_are_collected_in_order():
   networks, params = setting()
   whole = programs.build(networks, BATCH)
-  source = whole.source(params, instance(), frozen())
-  expected = whole.collect(params, source, instance().latent, key_of(0), frozen(), 0)
+  origin = whole.origin(params, instance(), frozen())
+  expected = whole.collect(params, origin, instance().latent, key_of(0), frozen(), 0)
   place = layout(4, split='samples')
   stacked = lambda tree: place.stacked([tree])
   found = parallel.build(networks, BATCH, place).collect(
-    stacked(params), stacked(source), stacked(instance().latent), stacked(key_of(0)),
+    stacked(params), stacked(origin), stacked(instance().latent), stacked(key_of(0)),
     place.shared(frozen()), 0,
   )  # fmt: skip
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, atol=2e-5), found, expected)

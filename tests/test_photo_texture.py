@@ -81,7 +81,7 @@ def test_the_hidden_side_is_the_mirror_image_under_its_own_light(turned):
   hidden = (found.own < 0.01) & (found.own[:, ::-1] > 0.99) & (BALL[..., 0] > 0.5)
   assert hidden.sum() > 30
   assert np.abs(found.shaded - texture)[hidden].mean() < 0.06
-  # No seam: where sources change, steps from pixel to pixel are those of the truth.
+  # No seam: where layers change, steps from pixel to pixel are those of the truth.
   inside = ndimage.binary_erosion(BALL[..., 0] > 0.5, iterations=4)[:, 1:]
   steps, true = (np.abs(np.diff(maps, axis=1))[inside] for maps in (found.shaded, texture))
   assert np.percentile(steps, 99.5) < 1.3 * np.percentile(true, 99.5)

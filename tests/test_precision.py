@@ -42,9 +42,9 @@ def test_what_is_trained_stays_in_float32():
   built = programs.functions(networks, HALF)
 
   def update(params):
-    source = built.source(params, instance(), frozen())
+    origin = built.origin(params, instance(), frozen())
     state = built.fresh(params, 2)
-    return built.step2(state, source, instance().latent, jax.random.key(0), frozen(), 0)
+    return built.step2(state, origin, instance().latent, jax.random.key(0), frozen(), 0)
 
   state, terms = jax.eval_shape(update, params)
   assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype('float32')}

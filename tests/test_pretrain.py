@@ -16,12 +16,12 @@ def config():
   config.networks.bottleneck = 8
   config.networks.encoder_width = 4
   config.networks.pretrained = ''
-  config.joint.batch_size = 2
-  config.joint.prior_iterations = 2
-  config.joint.iterations = 4
-  config.joint.fixed_shape = 1
-  config.joint.shared_shape = 1
-  config.joint.ramp = 1
+  config.pretraining.batch_size = 2
+  config.pretraining.prior_iterations = 2
+  config.pretraining.iterations = 4
+  config.pretraining.fixed_shape = 1
+  config.pretraining.shared_shape = 1
+  config.pretraining.ramp = 1
   return config
 
 

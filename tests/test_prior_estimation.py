@@ -22,9 +22,9 @@ def config(tmp_path):
   config.networks.width = 4
   config.networks.bottleneck = 8
   config.networks.encoder_width = 4
-  config.joint.batch_size = 2
-  config.joint.prior_iterations = 1
-  config.joint.iterations = 2
+  config.pretraining.batch_size = 2
+  config.pretraining.prior_iterations = 1
+  config.pretraining.iterations = 2
   source = data.embedded_path('heads') / 'image'
   folder = tmp_path / 'pictures'
   folder.mkdir()
@@ -78,7 +78,7 @@ def test_an_estimate_is_written_and_read_as_a_prior(config, untrained, tmp_path)
   assert 'yaw' in prior_estimation.describe(prior, config)
   (first, images), (second, _) = untrained
   assert images.shape == (COUNT, 64, 64, 3)
-  assert first.joint.lam_view < second.joint.lam_view == config.joint.lam_view
+  assert first.pretraining.lam_view < second.pretraining.lam_view == config.pretraining.lam_view
   broad, fitted = (data.load_prior(own.prior.view_light) for own in (first, second))
   assert broad.view_cov[1, 1] > 0.2
   assert not np.array_equal(broad.view_cov, fitted.view_cov)

@@ -218,14 +218,14 @@ def test_projections_of_a_fit_of_the_factors_themselves_are_collected_too():
 
 def test_pseudo_samples_are_rendered_again_from_views_and_lights_alone():
   shared, instance = small_assembly(), small_fit.instance()
-  source = shared.programs.source(shared.params, instance, shared.frozen)
+  origin = shared.programs.origin(shared.params, instance, shared.frozen)
   keys = jax.random.split(jax.random.key(1), 3)
-  draws, expected, _ = step2_projection.pseudo_batch(keys, source, shared.frozen, shared.settings)
+  draws, expected, _ = step2_projection.pseudo_batch(keys, origin, shared.frozen, shared.settings)
   lights = jax.vmap(
-    lambda d: step2_projection.drawn_light_code(source.factors.light, d, shared.settings)
+    lambda d: step2_projection.drawn_light_code(origin.factors.light, d, shared.settings)
   )(draws)
   got = projection_table.pseudo_samples(
-    source.factors, draws.view[None], lights[None], shared.settings
+    origin.factors, draws.view[None], lights[None], shared.settings
   )
   np.testing.assert_allclose(got[0], expected, atol=1e-4)
 
@@ -270,7 +270,7 @@ def stand_in(monkeypatch):
   }.items():
     monkeypatch.setattr(projection_table, name, value)
   monkeypatch.setattr(
-    projection_table.sources, 'draw_samples', lambda *_: SimpleNamespace(images=noise)
+    projection_table.origins, 'draw_samples', lambda *_: SimpleNamespace(images=noise)
   )
   return config, calls
 

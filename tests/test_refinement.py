@@ -63,8 +63,8 @@ def batch(built, latent):
   """A collected batch and its refinement at the encoder's latents."""
   params = jax.tree.map(jnp.asarray, setting()[1])
   fixed, picture = frozen_with_directions(), instance()
-  source = built.source(params, picture, fixed)
-  given = params, source, latent, jax.random.key(4), fixed, 1
+  origin = built.origin(params, picture, fixed)
+  given = params, origin, latent, jax.random.key(4), fixed, 1
   return built.collect(*given), built.refine_begin(*given)
 
 
@@ -160,7 +160,7 @@ def test_lights_of_the_prior_have_its_mean_and_covariance():
 
 def test_lights_of_a_range_are_drawn_as_ever():
   settings = dataclasses.replace(DIRECT, lights='range')
-  x0, x1, y0, y1, k0, k1, _ = settings.rand_light
+  (x0, x1), (y0, y1), (k0, k1), _ = settings.random_light
   key = jax.random.key(11)
   found = step2_projection.draw(key, frozen(), settings)
   view_key, x_key, y_key, strength_key = jax.random.split(key, 4)

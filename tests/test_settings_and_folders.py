@@ -71,6 +71,29 @@ def test_names_that_are_nearly_settings(tmp_path, flag, guess):
   assert f'but there is {guess!r}' in line
 
 
+def test_names_of_earlier_versions(tmp_path):
+  for old, new in (('joint.iterations', 'pretraining'), ('sampling.rand_light', 'random_light')):
+    result = command.call(f'--config.{old}=1', f'--workdir={tmp_path / "run"}')
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f'error: --config.{old}=1: ')
+    assert line.endswith(new)
+
+
+def test_a_folder_of_an_earlier_version_goes_on(tmp_path):
+  config = settings()
+  workdir.check_workdir(tmp_path, config)
+  old = json.loads(config.to_json_best_effort())
+  old['joint'] = old.pop('pretraining')
+  light = old['sampling'].pop('random_light')
+  old['sampling']['rand_light'] = [*light['x'], *light['y'], *light['strength'], light['ambient']]
+  (tmp_path / 'config.json').write_text(json.dumps(old))
+  assert json.loads(workdir.check_workdir(tmp_path, config))['sampling']['random_light'] == light
+  old['sampling']['rand_light'][6] = 5.0
+  (tmp_path / 'config.json').write_text(json.dumps(old))
+  with pytest.raises(FitError, match=r'sampling\.random_light\.ambient 5\.0 there'):
+    workdir.check_workdir(tmp_path, config)
+
+
 # Folders
 
 

@@ -186,6 +186,7 @@ def test_strange_names_in_safetensors(tmp_path, names):
 _READ = """
 import resource, sys
 from gan2shape_jax import weights
+from gan2shape_jax.errors import WeightsError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
   weights.read_stylegan2(sys.argv[1])

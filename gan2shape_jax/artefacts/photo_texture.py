@@ -3,7 +3,7 @@
 What the picture shows at a fair angle keeps its pixels. What it hides takes those of the mirrored
 side (probable symmetry), then those of the GAN's images of other views, then its own at a grazing
 angle, then the fitted albedo.
-Each source meets what is there already in its colours: their difference where both are known is
+Each layer meets what is there already in its colours: their difference where both are known is
 carried on smoothly and added. All this happens to albedo, the picture divided by the fitted
 shading, so that a mirrored cheek is lit as the cheek it replaces.
 """
@@ -46,7 +46,7 @@ class Texture(NamedTuple):
   own: np.ndarray
 
 
-class _Source(NamedTuple):
+class _Layer(NamedTuple):
   """Colours as a function n -> [n, n, 3], where they are known and where they are taken."""
 
   make: Callable[[int], np.ndarray]
@@ -95,23 +95,23 @@ def photo_texture(
   quality = seen.visible * seen.facing
   better = smooth_step(quality[:, ::-1] - quality, *_BETTER)
   photo_albedo = functools.partial(_photo_albedo, photo, seen.grid, shading, size)
-  sources = [
-    _Source(photo_albedo, own, own),
-    _Source(lambda n: photo_albedo(n)[:, ::-1], mirrored, mirrored * better),
+  layers = [
+    _Layer(photo_albedo, own, own),
+    _Layer(lambda n: photo_albedo(n)[:, ::-1], mirrored, mirrored * better),
   ]
   if others:
     turned, weight = _other_views(others, mask, size, shading)
-    sources.append(_Source(functools.partial(enlarged, turned), weight, weight))
-  sources.append(_Source(photo_albedo, grazed, grazed))
+    layers.append(_Layer(functools.partial(enlarged, turned), weight, weight))
+  layers.append(_Layer(photo_albedo, grazed, grazed))
   everywhere = np.ones_like(own)
-  sources.append(_Source(functools.partial(enlarged, _unit(albedo)), everywhere, everywhere))
+  layers.append(_Layer(functools.partial(enlarged, _unit(albedo)), everywhere, everywhere))
 
   large = max(len(photo), small)
-  corrections = _corrections(sources, mask, size)
+  corrections = _corrections(layers, mask, size)
   result, covered = np.zeros((large, large, 3), np.float32), np.zeros((large, large, 1), np.float32)
-  for source, correction in zip(sources, corrections, strict=True):
-    share = (1 - covered) * enlarged(source.weight[..., None], large)
-    result += share * (source.make(large) + enlarged(correction, large))
+  for layer, correction in zip(layers, corrections, strict=True):
+    share = (1 - covered) * enlarged(layer.weight[..., None], large)
+    result += share * (layer.make(large) + enlarged(correction, large))
     covered += share
   result = np.clip(result, 0, _BRIGHTEST)
   shaded = np.clip(result * enlarged(shading[..., None], large), 0, 1) * 2 - 1
@@ -172,19 +172,19 @@ def _other_views(others, mask, size, shading):
   return mean, mask * np.clip(total * _ENOUGH / max(len(others), 1), 0, 1)
 
 
-def _corrections(sources, mask, size):
-  """What to add to each source's colours to meet those that go before it."""
+def _corrections(layers, mask, size):
+  """What to add to each layer's colours to meet those that go before it."""
   small, width = len(mask), _SMOOTH * len(mask) / size
-  so_far, known = sources[0].make(small), sources[0].weight
+  so_far, known = layers[0].make(small), layers[0].weight
   corrections = [np.zeros_like(so_far)]
-  for source in sources[1:]:
-    colours, correction = source.make(small), np.zeros_like(so_far)
+  for layer in layers[1:]:
+    colours, correction = layer.make(small), np.zeros_like(so_far)
     for region in (mask, 1 - mask):
-      both = (region * known * source.known)[..., None]
+      both = (region * known * layer.known)[..., None]
       difference, amount = _blurred(both * (so_far - colours), width), _blurred(both, width)
       filled = smooth_fill(difference / np.maximum(amount, 1e-6), np.clip(4 * amount[..., 0], 0, 1))
       correction += region[..., None] * filled
-    share = (1 - known) * source.weight
+    share = (1 - known) * layer.weight
     total = np.maximum(known + share, 1e-6)[..., None]
     so_far = (known[..., None] * so_far + share[..., None] * (colours + correction)) / total
     known = known + share

@@ -16,6 +16,7 @@ from ml_collections import config_flags
 
 from gan2shape_jax import presets
 from gan2shape_jax.cli import interruption
+from gan2shape_jax.config import RENAMED
 from gan2shape_jax.errors import Gan2ShapeError, Preempted
 
 _DEFAULT = 'heads'
@@ -123,6 +124,10 @@ def parse(argv: Sequence[str]) -> list[str]:
   if not given:
     given = [f'--config={_DEFAULT}']
     argv = [*argv[:1], *given, *argv[1:]]
+  for argument in argv:
+    for old, new in RENAMED.items():
+      if re.match(rf'--?config[.]{re.escape(old)}([.=]|$)', argument):
+        sys.exit(_failed(f'{argument}: {old} is now called {new}', code=2))
   try:
     rest = flags.FLAGS(_with_files(argv))
     _ = _CONFIG.value.seed  # a file that could not be loaded is told at its first use

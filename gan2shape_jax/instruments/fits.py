@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gan2shape_jax.pipeline.assembly import Assembly
-from gan2shape_jax.reconstruction import driver, programs, step1_albedo
+from gan2shape_jax.reconstruction import driver, observation, programs
 from gan2shape_jax.reconstruction.state import Factors, FitSettings, Instance, Projections
 
 
@@ -34,7 +34,7 @@ def starting_factors(shared: Assembly) -> Callable[[Instance], Factors]:
     (instance) -> Factors, compiled.
   """
   look = jax.jit(
-    lambda params, instance, frozen: step1_albedo.factors(
+    lambda params, instance, frozen: observation.factors(
       shared.networks, params, instance, frozen, shared.settings
     )
   )

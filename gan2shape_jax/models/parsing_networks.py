@@ -3,7 +3,7 @@
 Pure functions of parameters in nested dicts, whose layers are `{'kernel': [h, w, I, O], 'bias':
 [O]}`; each batch norm is folded into the convolution before it, and layers without either have no
 bias. Values are channels last, `[B, H, W, C]`; PSPNet needs images of at least 41 pixels. Which
-layers there are, and how wide, the parameters tell; `weights.parsing` lists them.
+layers there are, and how wide, the parameters tell; `weights.parsing_files` lists them.
 
 Source:
   Yu et al., BiSeNet: Bilateral Segmentation Network, arXiv:1808.00897, as published for faces with

@@ -97,7 +97,10 @@ def check_config(config: ConfigDict):
   expect('prior.near', config.prior.near < config.prior.far, 'a depth below prior.far')
   side = config.gan.origin_size or size
   expect('gan.crop', config.gan.crop <= side, f"at most {side}, the GAN's image (gan.origin_size)")
-  expect('sampling.rand_light', len(config.sampling.rand_light) == 7, '7 numbers')
+  for name in ('x', 'y', 'strength'):
+    ends = config.sampling.random_light[name]
+    ordered = len(ends) == 2 and ends[0] <= ends[1]
+    expect(f'sampling.random_light.{name}', ordered, 'the lowest and the highest number')
   expect('fit.box', len(config.fit.box) in (0, 4), 'none or 4 numbers')
   expect('fit.hold_views', 0 <= config.fit.hold_views < 1, 'a part of 1')
   expect('camera.fov', 0 < config.camera.fov < 180, 'degrees between 0 and 180')

@@ -31,7 +31,7 @@ def gan_frames(
   """
   settings = shared.settings
   size = instance.image.shape[0]
-  alpha = settings.rand_light[6]
+  alpha = settings.random_light.ambient
   views = artefacts.rotation_path(max_yaw, max_pitch).views
   turned = artefacts.render_views(factors, settings.camera, views, size=size).texture
   front = artefacts.render_views(factors, settings.camera, np.zeros((1, 6)), size=size)
@@ -46,8 +46,8 @@ def gan_frames(
   images = np.concatenate(list(pictures.values()))
   padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % _BATCH, axis=0)])
   batches = padded.reshape(-1, _BATCH, *images.shape[1:])
-  source, project = _projector(shared.networks, settings)
-  origin = source(factors, instance, shared.frozen)
+  prepare, project = _projector(shared.networks, settings)
+  origin = prepare(factors, instance, shared.frozen)
   # Not a loop within one program: on CPUs XLA runs such bodies many times slower.
   projected = [project(params, batch, origin, instance.latent, shared.frozen) for batch in batches]
   ends = np.cumsum([len(images) for images in pictures.values()])
@@ -59,10 +59,10 @@ def gan_frames(
 def _projector(networks, settings):
   """The programs that prepare the picture and that project a batch."""
 
-  def source(factors, instance, frozen):
-    return step2_projection.source(factors, instance, frozen, settings)
+  def prepare(factors, instance, frozen):
+    return step2_projection.origin(factors, instance, frozen, settings)
 
   def project(params, images, origin, latent, frozen):
     return step2_projection.project(params, networks, images, origin, latent, frozen, settings)[0]
 
-  return jax.jit(source), jax.jit(project)
+  return jax.jit(prepare), jax.jit(project)

@@ -1,7 +1,7 @@
 """Joint training over a collection of pictures into a folder, resumable at any moment.
 
 Beside checkpoints, the folder holds `collected/` while the training goes on: pictures as the
-networks see them, the sources of step 2 and the projections of step 3, read one at a time. What
+networks see them, the origins of step 2 and the projections of step 3, read one at a time. What
 stays is `networks.safetensors`, from which the reconstruction of single pictures starts.
 """
 
@@ -22,7 +22,7 @@ from gan2shape_jax.pipeline.masks import check_category, mask_finder
 from gan2shape_jax.pipeline.picture_latents import LatentFinder, check_latents
 from gan2shape_jax.reconstruction import driver, joint_driver
 from gan2shape_jax.reconstruction.state import Factors, FitState, Instance, Projections
-from gan2shape_jax.reconstruction.step2_projection import Source
+from gan2shape_jax.reconstruction.step2_projection import Origin
 from gan2shape_jax.runtime.progress import Progress
 from gan2shape_jax.storage import atomic_files
 from gan2shape_jax.storage.array_store import ArrayStore
@@ -161,7 +161,7 @@ def _train(run: _Run, pictures: Sequence) -> dict:
 
   factors = Factors(*(0 for _ in Factors._fields))
   projections = Projections(*(0 for _ in Projections._fields))
-  collected = {'sources': Source(0, factors, 0, 0), 'projections': projections}
+  collected = {'origins': Origin(0, factors, 0, 0), 'projections': projections}
   stores = joint_driver.Stores(
     *(_shelf(run, kind, like, before_put=collecting(kind)) for kind, like in collected.items())
   )

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from gan2shape_jax.errors import SettingsError
 from gan2shape_jax.reconstruction import priors
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan
-from gan2shape_jax.reconstruction.state import FitSettings, Settings
+from gan2shape_jax.reconstruction.state import FitSettings, RandomLight, Settings
 from gan2shape_jax.renderer import Camera
 
 
@@ -53,7 +53,7 @@ def settings_from_config(config: ConfigDict) -> Settings:
     discriminator_features=loss.discriminator_features,
     view_scale=sampling.view_scale,
     scale_mean_yaw=config.published or sampling.scale_mean_yaw,
-    rand_light=tuple(sampling.rand_light),
+    random_light=_random_light(sampling.random_light),
     relative_encoding=sampling.relative_encoding,
     use_mask=sampling.use_mask,
     f1_depth=sampling.f1_depth,
@@ -68,6 +68,11 @@ def settings_from_config(config: ConfigDict) -> Settings:
     lights=sampling.lights,
     fit=_fit_settings(config),
   )
+
+
+def _random_light(given) -> RandomLight:
+  ranges = {name: tuple(given[name]) for name in ('x', 'y', 'strength')}
+  return RandomLight(**ranges, ambient=given.ambient)
 
 
 def fits_factors(config: ConfigDict) -> bool:

@@ -20,7 +20,9 @@ def get_config(variant: str = ''):
   config = get_default_config()
   config.prior.category = 'head'
   config.prior.near, config.prior.far = 0.97, 1.035
-  config.sampling.rand_light = (-0.9, 0.9, -0.7, 0.3, -0.1, 0.4, -0.4)
+  lights = config.sampling.random_light
+  lights.x, lights.y, lights.strength = (-0.9, 0.9), (-0.7, 0.3), (-0.1, 0.4)
+  lights.ambient = -0.4
   if variant == 'published':
     return config
   if variant not in ('', 'networks'):

@@ -48,7 +48,9 @@ def get_config(variant: str = ''):
   config.prior.category = 'synface'
   config.sampling.f1_depth = 8
   config.sampling.view_scale = 1.2
-  config.sampling.rand_light = (-0.9, 0.9, -0.3, 0.8, -0.1, 0.7, -0.4)
+  lights = config.sampling.random_light
+  lights.x, lights.y, lights.strength = (-0.9, 0.9), (-0.3, 0.8), (-0.1, 0.7)
+  lights.ambient = -0.4
   if variant == 'pretrain':
     config.mode = 'joint'
     config.data.num = 200

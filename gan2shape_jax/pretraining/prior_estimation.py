@@ -61,7 +61,7 @@ def estimate(
   """Runs the rounds and writes prior.npz.
 
   Args:
-    config: a whole configuration; `config.joint` sets the training.
+    config: a whole configuration; `config.pretraining` sets the training.
     workdir: folder for the rounds and the result.
     rounds: number of trainings, at least 1.
     stop: tells whether to save and stop.

@@ -1,4 +1,4 @@
-"""Joint training of starting networks, resumable, as a function of (config, workdir)."""
+"""Training of starting networks, resumable, as a function of (config, workdir)."""
 
 import pathlib
 from collections.abc import Callable
@@ -32,10 +32,10 @@ def pretrain(
   stop: Callable[[], bool] = lambda: False,
   images: np.ndarray | None = None,
 ) -> pathlib.Path:
-  """Runs joint training and writes the networks.
+  """Trains the starting networks and writes the networks.
 
   Args:
-    config: a whole configuration; `config.joint` sets the training.
+    config: a whole configuration; `config.pretraining` sets the training.
     workdir: folder for checkpoints and result.
     every: iterations between checkpoints.
     dtype: of the written weights.
@@ -59,14 +59,14 @@ def pretrain(
 def _train(config, workdir, claim, every, dtype, stop, images):
   """Trains into a folder that is this run's alone; returns the path of the networks."""
   settings = setup.settings_from_config(config)
-  own = config.joint
-  of_joint = symmetric_autoencoder.JointSettings(
-    **{name: own[name] for name in symmetric_autoencoder.JointSettings.__dataclass_fields__}
+  own = config.pretraining
+  numbers = symmetric_autoencoder.PretrainingSettings(
+    **{name: own[name] for name in symmetric_autoencoder.PretrainingSettings.__dataclass_fields__}
   )
   frozen = load_frozen(config)
   modules = network_modules.build_modules(config, stylegan2.latent_size(frozen.generator))
   networks = network_modules.build_networks(modules)
-  programs = symmetric_autoencoder.build(networks, settings, of_joint, config.image_size)
+  programs = symmetric_autoencoder.build(networks, settings, numbers, config.image_size)
   key = jax.random.key(config.seed)
   state = FitState(
     network_modules.initial_params(
@@ -86,7 +86,7 @@ def _train(config, workdir, claim, every, dtype, stop, images):
     restored = checkpoints.restore(done, {'state': leaves})
     state = jax.tree.unflatten(structure, restored['state'])
   target = jnp.asarray(setup.prior_depth(config, region.box_mask(own.box, config.image_size)))
-  progress = Progress(total, done=done, label='joint training')
+  progress = Progress(total, done=done, label='pretraining')
   while done < total:
     if done in (0, own.prior_iterations):
       state = programs.fresh(state.params, phase(done))
@@ -106,7 +106,7 @@ def _train(config, workdir, claim, every, dtype, stop, images):
       if not np.isfinite(value):
         raise FitError(f'{workdir}: iteration {done}: the loss is not finite, expected a number')
     if progress.due():
-      progress.update(done, ('prior fit', 'joint')[phase(done - 1)], value)
+      progress.update(done, ('prior fit', 'networks')[phase(done - 1)], value)
     if saves:
       checkpoints.save(done, {'state': jax.tree.leaves(state)})
     if stopping and done < total:

@@ -1,4 +1,4 @@
-"""Joint training of the autoencoder on many pictures, with probable symmetry (Unsup3d).
+"""Starting networks: an autoencoder of many pictures, with probable symmetry (Unsup3d).
 
 One set of networks explains every picture by a depth and an albedo that are made symmetric (the
 mean with their mirror images, which they are pulled to), a view and a light; reconstruction of
@@ -29,8 +29,8 @@ TRAINED = ('depth', 'albedo', 'view', 'light')
 
 
 @dataclasses.dataclass(frozen=True)
-class JointSettings:
-  """Static numbers of joint training; explained in `config.py`."""
+class PretrainingSettings:
+  """Static numbers of the training; explained in `config.py`."""
 
   batch_size: int
   learning_rate: float
@@ -51,11 +51,11 @@ class JointSettings:
   turn_spread: tuple[float, float]
 
 
-class JointPrograms(NamedTuple):
+class PretrainingPrograms(NamedTuple):
   """Jitted functions; the state handed in is consumed (donated).
 
   Attributes:
-    fresh: (params, phase) -> FitState; phase 0 fits the prior, phase 1 trains jointly.
+    fresh: (params, phase) -> FitState; phase 0 fits the prior, phase 1 trains all four networks.
     fit_prior: (state, target depth, frozen, key, images) -> state, terms.
     step: (state, iteration, target depth, frozen, key, images) -> state, terms; images are a batch
       of pictures, None draws them from the GAN.
@@ -66,27 +66,29 @@ class JointPrograms(NamedTuple):
   step: callable
 
 
-def build(networks: Networks, settings: Settings, joint: JointSettings, size: int) -> JointPrograms:
-  """Makes the jitted functions of joint training.
+def build(
+  networks: Networks, settings: Settings, numbers: PretrainingSettings, size: int
+) -> PretrainingPrograms:
+  """Makes the jitted functions of the training.
 
   Args:
     networks: apply functions.
     settings: of the method.
-    joint: of the training.
+    numbers: of the training.
     size: of the pictures, pixels.
 
   Returns:
-    The `JointPrograms`.
+    The `PretrainingPrograms`.
   """
-  prior_optimizer = optax.adam(joint.prior_learning_rate)
-  rate = optax.cosine_decay_schedule(joint.learning_rate, joint.iterations, joint.last_rate)
+  prior_optimizer = optax.adam(numbers.prior_learning_rate)
+  rate = optax.cosine_decay_schedule(numbers.learning_rate, numbers.iterations, numbers.last_rate)
   optimizer = optax.chain(
     optax.add_decayed_weights(settings.weight_decay),
     optax.adam(rate, settings.beta1, settings.beta2),
   )
-  region = region_weight(joint.box, size)
+  region = region_weight(numbers.box, size)
   draw = functools.partial(
-    gan_pictures, settings=settings, count=joint.batch_size, size=size, spread=joint.spread
+    gan_pictures, settings=settings, count=numbers.batch_size, size=size, spread=numbers.spread
   )
 
   def fresh(params, phase):
@@ -113,8 +115,8 @@ def build(networks: Networks, settings: Settings, joint: JointSettings, size: in
     if images is None:
       images = draw(jax.random.fold_in(key, 0), frozen)
     trained = {name: state.params[name] for name in TRAINED}
-    lam_view = jnp.where(iteration < joint.fixed_shape, joint.lam_view_first, joint.lam_view)
-    own = (iteration - joint.fixed_shape - joint.shared_shape) / max(joint.ramp, 1)
+    lam_view = jnp.where(iteration < numbers.fixed_shape, numbers.lam_view_first, numbers.lam_view)
+    own = (iteration - numbers.fixed_shape - numbers.shared_shape) / max(numbers.ramp, 1)
     objective = lambda params: loss(
       params,
       networks,
@@ -124,20 +126,20 @@ def build(networks: Networks, settings: Settings, joint: JointSettings, size: in
       region=region,
       own_shape=jnp.clip(own, 0.0, 1.0),
       prior_depth=target,
-      lam_prior=joint.lam_prior,
+      lam_prior=numbers.lam_prior,
       lam_view=lam_view,
-      lam_light=joint.lam_light,
-      lam_turn=joint.lam_turn,
-      turn_spread=joint.turn_spread,
+      lam_light=numbers.lam_light,
+      lam_turn=numbers.lam_turn,
+      turn_spread=numbers.turn_spread,
       key=jax.random.fold_in(key, 1),
     )
     (_, terms), grads = jax.value_and_grad(objective, has_aux=True)(trained)
     updates, inner = optimizer.update(grads, state.optimizer, trained)
-    freedom = jnp.where(iteration < joint.fixed_shape, 0.0, 1.0)
+    freedom = jnp.where(iteration < numbers.fixed_shape, 0.0, 1.0)
     updates['depth'] = jax.tree.map(lambda u: u * freedom, updates['depth'])
     return FitState(state.params | optax.apply_updates(trained, updates), inner), terms
 
-  return JointPrograms(fresh, fit_prior, step)
+  return PretrainingPrograms(fresh, fit_prior, step)
 
 
 def gan_pictures(key, frozen: Frozen, settings: Settings, *, count: int, size: int, spread: float):

@@ -149,7 +149,7 @@ def step1_loss(trained, scene, instance: Instance, settings: Settings):
 
   Args:
     trained: {'albedo_map': grids}.
-    scene: the fixed shape, from `step1_albedo.observe_factors`.
+    scene: the fixed shape, from `observation.observe_factors`.
     instance: the picture.
     settings: of the method.
 

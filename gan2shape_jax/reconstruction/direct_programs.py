@@ -4,13 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gan2shape_jax.reconstruction import (
-  autoencoder,
-  direct,
-  runaway,
-  step1_albedo,
-  step2_projection,
-)
+from gan2shape_jax.reconstruction import autoencoder, direct, observation, runaway, step2_projection
 from gan2shape_jax.reconstruction.state import FitState, Networks, Projections, Settings
 
 
@@ -67,7 +61,7 @@ def functions(base, networks: Networks, settings: Settings, sharing):
 
   def observe(params, instance, frozen, flip):
     own = factors(params, instance, frozen)
-    return step1_albedo.observe_factors(
+    return observation.observe_factors(
       own.depth, own.view, own.light, instance, frozen, settings, flip=flip
     )
 
@@ -76,10 +70,10 @@ def functions(base, networks: Networks, settings: Settings, sharing):
     loss = lambda trained: direct.step1_loss(trained, scene, instance, settings)
     return update(state, loss, 1, 0.0)
 
-  def source(params, instance, frozen):
+  def origin(params, instance, frozen):
     own = factors(params, instance, frozen)
     region = direct.region_of(own.depth, own.view, instance, settings)
-    return step2_projection.source(own._replace(mask=region), instance, frozen, settings)
+    return step2_projection.origin(own._replace(mask=region), instance, frozen, settings)
 
   def own_code(params, origin, frozen):
     del origin, frozen
@@ -105,7 +99,7 @@ def functions(base, networks: Networks, settings: Settings, sharing):
     'fresh': fresh,
     'observe': observe,
     'step1': step1,
-    'source': source,
+    'origin': origin,
     'own_code': own_code,
     'step3': step3,
     'settle': settle,

@@ -201,14 +201,14 @@ def _iterations(
   if step == STEP1:
     scene = programs.observe(state.params, instance, frozen, flip=plan.stages[stage].flip1)
   elif step == STEP2:
-    source = programs.source(state.params, instance, frozen)
+    origin = programs.origin(state.params, instance, frozen)
   for k in range(first, length):
     if step == PRIOR:
       state, terms = programs.fit_prior(state, instance.image, prior_depth)
     elif step == STEP1:
       state, terms = programs.step1(state, scene, instance, frozen)
     elif step == STEP2:
-      state, terms = programs.step2(state, source, instance.latent, key, frozen, k)
+      state, terms = programs.step2(state, origin, instance.latent, key, frozen, k)
     else:
       index = batch_index(k, plan.collect_iters, skip_first=plan.skip_first_batch)
       state, terms = programs.step3(
@@ -225,10 +225,10 @@ def collect(programs: Programs, state: FitState, instance, frozen, plan: Plan, k
 
   With `plan.refine_iterations` their latents are then refined one by one.
   """
-  source = programs.source(state.params, instance, frozen)
+  origin = programs.origin(state.params, instance, frozen)
   batches = []
   for k in range(plan.collect_iters):
-    given = (state.params, source, instance.latent, key, frozen, k)
+    given = (state.params, origin, instance.latent, key, frozen, k)
     batch = programs.collect(*given)
     if plan.refine_iterations:
       refinement = programs.refine_begin(*given)

@@ -1,7 +1,7 @@
 """Joint training over a list of pictures: the three steps in stages, with shared networks.
 
 Each iteration sees one picture; a pass over all comes in a random order (GAN2Shape, section 4,
-"joint training"). What the pictures' iterations need and no longer changes, the sources of step 2's
+"joint training"). What the pictures' iterations need and no longer changes, the origins of step 2's
 pseudo samples and the projections that step 3 learns from, is collected picture by picture into
 stores, so that no more than one picture's is in memory.
 """
@@ -48,11 +48,11 @@ class Stores(NamedTuple):
   """Where the driver keeps what it collects.
 
   Attributes:
-    sources: of `step2_projection.Source`, one a picture.
+    origins: of `step2_projection.Origin`, one a picture.
     projections: of `Projections` without their axis of batches, `plan.collect_iters` a picture.
   """
 
-  sources: Store
+  origins: Store
   projections: Store
 
 
@@ -136,7 +136,7 @@ def train(
         state = programs.fresh(state.params, step)
       order_key, draw_key, collect_key = _step_keys(key, stage, step)
       if step == STEP2:
-        _collect_sources(programs, state, instance, count, frozen, stores.sources, stage)
+        _collect_origins(programs, state, instance, count, frozen, stores.origins, stage)
       elif step == STEP3 and not first:
         _collect_projections(
           programs, state, instance, count, frozen, plan, collect_key, stores.projections, stage
@@ -153,8 +153,8 @@ def train(
           scene = programs.observe(state.params, picture, frozen, flip=plan.stages[stage].flip1)
           state, terms = programs.step1(state, scene, picture, frozen)
         elif step == STEP2:
-          source = stores.sources.get(stage, number, 0)
-          state, terms = programs.step2(state, source, instance(number).latent, draw_key, frozen, k)
+          origin = stores.origins.get(stage, number, 0)
+          state, terms = programs.step2(state, origin, instance(number).latent, draw_key, frozen, k)
         else:
           # Each pass takes the next batch of every picture.
           index = batch_index(turn, plan.collect_iters, skip_first=plan.skip_first_batch)
@@ -184,11 +184,11 @@ def _order(key, turn, count):
   return np.asarray(jax.random.permutation(jax.random.fold_in(key, turn), count))
 
 
-def _collect_sources(programs, state, instance, count, frozen, store, stage):
+def _collect_origins(programs, state, instance, count, frozen, store, stage):
   """Keeps what all pseudo samples of a picture share; step 2 does not change it."""
   for number in range(count):
     if not store.has(stage, number):
-      store.put(stage, number, [programs.source(state.params, instance(number), frozen)], 1)
+      store.put(stage, number, [programs.origin(state.params, instance(number), frozen)], 1)
 
 
 def _collect_projections(programs, state, instance, count, frozen, plan, key, store, stage):
@@ -197,7 +197,7 @@ def _collect_projections(programs, state, instance, count, frozen, plan, key, st
     if store.has(stage, number):
       continue
     picture = instance(number)
-    source = programs.source(state.params, picture, frozen)
-    own = state.params, source, picture.latent, jax.random.fold_in(key, number)
+    origin = programs.origin(state.params, picture, frozen)
+    own = state.params, origin, picture.latent, jax.random.fold_in(key, number)
     collect = functools.partial(programs.collect, *own, frozen)
     store.put(stage, number, map(collect, range(plan.collect_iters)), plan.collect_iters)

@@ -30,7 +30,7 @@ _OWN = {
   'fit_prior': 3,
   'observe': 2,
   'step1': 3,
-  'source': 2,
+  'origin': 2,
   'step2': 4,
   'collect': 4,
   'refine_begin': 4,

@@ -11,6 +11,7 @@ import optax
 from gan2shape_jax.reconstruction import (
   autoencoder,
   direct_programs,
+  observation,
   refinement,
   step1_albedo,
   step2_projection,
@@ -31,10 +32,10 @@ class Programs(NamedTuple):
     fit_prior: (state, image, target depth) -> state, terms; one regression step of the depth net.
     observe: (params, instance, frozen, flip) -> the fixed scene of step 1.
     step1: (state, scene, instance, frozen) -> state, terms.
-    source: (params, instance, frozen) -> what the pseudo samples of step 2 share.
-    step2: (state, source, latent, key, frozen, iteration) -> state, terms.
-    collect: (params, source, latent, key, frozen, iteration) -> one batch of Projections.
-    refine_begin: (params, source, latent, key, frozen, iteration) -> a `Refinement` of the batch
+    origin: (params, instance, frozen) -> what the pseudo samples of step 2 share.
+    step2: (state, origin, latent, key, frozen, iteration) -> state, terms.
+    collect: (params, origin, latent, key, frozen, iteration) -> one batch of Projections.
+    refine_begin: (params, origin, latent, key, frozen, iteration) -> a `Refinement` of the batch
       that `collect` makes of the same arguments.
     refine: (refinement, frozen) -> refinement, terms; one step of the batch's latents.
     refined: (projections, refinement, params, frozen) -> the batch with the refined images.
@@ -49,7 +50,7 @@ class Programs(NamedTuple):
   fit_prior: callable
   observe: callable
   step1: callable
-  source: callable
+  origin: callable
   step2: callable
   collect: callable
   step3: callable
@@ -126,15 +127,15 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
     return update(state, loss, TRAINED[0])
 
   def observe(params, instance, frozen, flip):
-    return step1_albedo.observe(networks, params, instance, frozen, settings, flip=flip)
+    return observation.observe(networks, params, instance, frozen, settings, flip=flip)
 
   def step1(state, scene, instance, frozen):
     loss = lambda trained: step1_albedo.loss(trained, networks, scene, instance, frozen, settings)
     return update(state, loss, TRAINED[1])
 
-  def source(params, instance, frozen):
-    factors = step1_albedo.factors(networks, params, instance, frozen, settings)
-    return step2_projection.source(factors, instance, frozen, settings)
+  def origin(params, instance, frozen):
+    factors = observation.factors(networks, params, instance, frozen, settings)
+    return step2_projection.origin(factors, instance, frozen, settings)
 
   def own_code(params, origin, frozen):
     image = origin.image[None]
@@ -151,9 +152,9 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
     return update(state, loss, TRAINED[3], sharing.mean)
 
   def factors(params, instance, frozen):
-    return step1_albedo.factors(networks, params, instance, frozen, settings)
+    return observation.factors(networks, params, instance, frozen, settings)
 
-  own = {'source': source, 'own_code': own_code, 'factors': factors, 'step3': step3}
+  own = {'origin': origin, 'own_code': own_code, 'factors': factors, 'step3': step3}
   own |= {'begin': None, 'settle': None, 'fresh': fresh, 'observe': observe, 'step1': step1}
   if settings.fit.factors == 'direct':
     own = direct_programs.functions(

@@ -168,6 +168,25 @@ class FitSettings:
   largest_view: float = 3.5
 
 
+class RandomLight(NamedTuple):
+  """The lights of pseudo samples (paper, appendix: relative to the picture's own light).
+
+  Attributes:
+    x: (lowest, highest) slope of its direction to the right.
+    y: (lowest, highest) slope of its direction downwards.
+    strength: (lowest, highest) change k of the diffuse light.
+    ambient: change of the ambient light for one unit of k.
+  """
+
+  x: tuple[float, float] = (-1.0, 1.0)
+  y: tuple[float, float] = (-0.2, 0.8)
+  strength: tuple[float, float] = (-0.1, 0.6)
+  ambient: float = -0.6
+
+
+_LIGHT = RandomLight()
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
   """Static numbers of the method; the names and defaults are explained in `config.py`."""
@@ -197,7 +216,7 @@ class Settings:
   discriminator_features: int = 4
   view_scale: float = 1.0
   scale_mean_yaw: bool = False
-  rand_light: tuple[float, ...] = (-1.0, 1.0, -0.2, 0.8, -0.1, 0.6, -0.6)
+  random_light: RandomLight = _LIGHT
   lights: str = 'range'
   relative_encoding: bool = True
   use_mask: bool = False

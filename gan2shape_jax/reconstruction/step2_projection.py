@@ -34,7 +34,7 @@ class Draw(NamedTuple):
   light: jax.Array | None = None
 
 
-class Source(NamedTuple):
+class Origin(NamedTuple):
   """What all pseudo samples of a step share.
 
   Attributes:
@@ -52,7 +52,7 @@ class Source(NamedTuple):
 
 def draw(key, frozen: Frozen, settings: Settings) -> Draw:
   """Draws view and light of one pseudo sample."""
-  x0, x1, y0, y1, k0, k1, _ = settings.rand_light
+  (x0, x1), (y0, y1), (k0, k1), _ = settings.random_light
   view_key, x_key, y_key, strength_key = jax.random.split(key, 4)
   view = priors.sample_view(view_key, frozen.prior, settings)
   direction = jnp.stack(
@@ -68,12 +68,12 @@ def draw(key, frozen: Frozen, settings: Settings) -> Draw:
   return Draw(view, direction, strength, priors.light_from_normals(normals, frozen.prior))
 
 
-def source(factors: Factors, instance: Instance, frozen: Frozen, settings: Settings) -> Source:
+def origin(factors: Factors, instance: Instance, frozen: Frozen, settings: Settings) -> Origin:
   """Prepares what all pseudo samples share."""
   normals = renderer.normals_from_depth(factors.depth, settings.camera)
   size = instance.image.shape[0]
   own_image = gan_images(instance.latent[None], frozen, settings, size)[0]
-  return Source(instance.image, factors, normals, own_image)
+  return Origin(instance.image, factors, normals, own_image)
 
 
 def drawn_light(light, drawn: Draw, settings: Settings) -> renderer.Light:
@@ -84,18 +84,16 @@ def drawn_light(light, drawn: Draw, settings: Settings) -> renderer.Light:
   if drawn.light is not None:
     return renderer.light_from_code(drawn.light)
   own = renderer.light_from_code(light)
-  alpha = settings.rand_light[6]
   direction = renderer.light_direction(drawn.direction[0], drawn.direction[1])
-  return renderer.Light(
-    own.ambient + alpha * drawn.strength, own.diffuse + drawn.strength, direction
-  )
+  ambient = own.ambient + settings.random_light.ambient * drawn.strength
+  return renderer.Light(ambient, own.diffuse + drawn.strength, direction)
 
 
-def pseudo_sample(origin: Source, drawn: Draw, settings: Settings):
+def pseudo_sample(origin: Origin, drawn: Draw, settings: Settings):
   """Renders the current shape under a drawn view and light.
 
   Args:
-    origin: the shape, from `source`.
+    origin: the shape, from `origin`.
     drawn: view and light.
     settings: of the method.
 
@@ -136,7 +134,7 @@ def gan_images(latents, frozen: Frozen, settings: Settings, size: int):
   return resize(images, size)
 
 
-def latent_offsets(trained, networks: Networks, images, origin: Source, frozen, settings):
+def latent_offsets(trained, networks: Networks, images, origin: Origin, frozen, settings):
   """Offsets of w that the encoder finds for pseudo samples.
 
   Args:
@@ -169,7 +167,7 @@ def offset_latents(latent, offsets):
   return jnp.broadcast_to(latent[None], (len(offsets), *latent.shape)) + spread
 
 
-def project(trained, networks, images, origin: Source, latent, frozen, settings):
+def project(trained, networks, images, origin: Origin, latent, frozen, settings):
   """Projects pseudo samples onto the GAN's images.
 
   Args:
@@ -189,7 +187,7 @@ def project(trained, networks, images, origin: Source, latent, frozen, settings)
   return gan_images(latents, frozen, settings, images.shape[1]), offsets
 
 
-def loss(trained, networks, images, masks, origin: Source, latent, frozen, settings: Settings):
+def loss(trained, networks, images, masks, origin: Origin, latent, frozen, settings: Settings):
   """Loss of step 2 as a function of the encoder's parameters, for a batch of pseudo samples.
 
   Returns:
@@ -213,7 +211,7 @@ def _feature_distance(projected, images, masks, frozen, settings):
   return losses.discriminator_feature_loss(*features, masks)
 
 
-def pseudo_batch(keys, origin: Source, frozen: Frozen, settings: Settings):
+def pseudo_batch(keys, origin: Origin, frozen: Frozen, settings: Settings):
   """Draws and renders a batch of pseudo samples.
 
   Args:

@@ -7,7 +7,7 @@ each projection, all projections.
 import jax
 import jax.numpy as jnp
 
-from gan2shape_jax.reconstruction import autoencoder, losses, step1_albedo
+from gan2shape_jax.reconstruction import autoencoder, losses, observation
 from gan2shape_jax.reconstruction.state import Frozen, Instance, Networks, Projections, Settings
 
 TRAINED = ('depth', 'albedo', 'view', 'light')
@@ -76,9 +76,9 @@ def loss(
   Returns:
     The total and a dict of all terms.
   """
-  scene = step1_albedo.observe(networks, trained, instance, frozen, settings, flip=flip)
+  scene = observation.observe(networks, trained, instance, frozen, settings, flip=flip)
   albedo = networks.albedo(trained['albedo'], instance.image[None])[0]
-  terms, _ = step1_albedo.picture_terms(albedo, scene, instance, frozen, settings)
+  terms, _ = observation.picture_terms(albedo, scene, instance, frozen, settings)
 
   codes = autoencoder.predict_views(networks, trained['view'], samples.images, frozen, settings)
   views = jax.vmap(lambda code: autoencoder.view_from_code(code, settings))(codes)

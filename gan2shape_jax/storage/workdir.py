@@ -85,7 +85,7 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> str:
   path = workdir / 'config.json'
   text = json.dumps(json.loads(config.to_json_best_effort()), indent=2, sort_keys=True)
   if path.exists():
-    changed = _differences(read_json(path), json.loads(text))
+    changed = _differences(_by_new_names(read_json(path)), json.loads(text))
     changed = [line for line in changed if not line.startswith(_FREE)]
     if changed:
       raise FitError(
@@ -148,6 +148,18 @@ def check_names(names: Sequence[str], config: ConfigDict) -> None:
     same = seen.setdefault(unicodedata.normalize('NFC', name), name)
     if same is not name and same != name:
       raise DataError(f'{told}, another has the same in other code points')
+
+
+def _by_new_names(settings: dict) -> dict:
+  """The settings of a folder that an earlier version made (`config.RENAMED`), by today's names."""
+  if 'joint' in settings:
+    settings['pretraining'] = settings.pop('joint')
+  sampling = settings.get('sampling', {})
+  if 'rand_light' in sampling:
+    *ranges, ambient = sampling.pop('rand_light')
+    x, y, strength = ranges[:2], ranges[2:4], ranges[4:]
+    sampling['random_light'] = {'x': x, 'y': y, 'strength': strength, 'ambient': ambient}
+  return settings
 
 
 def _differences(old, new, prefix=''):

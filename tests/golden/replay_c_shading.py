@@ -6,7 +6,7 @@ import numpy as np
 import scipy.ndimage
 
 from gan2shape_jax import evaluation, renderer
-from gan2shape_jax.reconstruction import autoencoder, step1_albedo
+from gan2shape_jax.reconstruction import autoencoder, observation
 from gan2shape_jax.reconstruction.state import Frozen, Instance, Networks, Settings
 from tests.golden import replays
 from tests.golden.scene import PUBLISHED, channels_last, prior_of
@@ -56,8 +56,8 @@ def step(fixture, inputs, settings):
   flip = len(fixture['depth']) == 2
 
   def loss(raw):
-    scene = step1_albedo.observe(networks, raw, instance, frozen, settings, flip=flip)
-    terms, images = step1_albedo.picture_terms(raw['albedo'][0], scene, instance, frozen, settings)
+    scene = observation.observe(networks, raw, instance, frozen, settings, flip=flip)
+    terms, images = observation.picture_terms(raw['albedo'][0], scene, instance, frozen, settings)
     mask = autoencoder.canonical_mask(instance.mask, scene.depths[0], scene.view, settings)
     return terms['total'], (terms, images, scene, mask)
 

@@ -8,7 +8,7 @@ from gan2shape_jax.models.discriminator import discriminator_features
 from gan2shape_jax.reconstruction import priors, step2_projection
 from gan2shape_jax.reconstruction.autoencoder import view_from_code
 from gan2shape_jax.reconstruction.losses import discriminator_feature_loss
-from gan2shape_jax.reconstruction.state import Factors, Settings
+from gan2shape_jax.reconstruction.state import Factors, RandomLight, Settings
 from tests.golden import replays
 from tests.golden.scene import PUBLISHED, channels_last, checkpoint, prior_of
 
@@ -81,11 +81,12 @@ def replay_pseudo_images(fixture, report):
     light_code(fixture),
     channels_last(fixture['canon_mask'])[0],
   )
-  origin = step2_projection.Source(None, factors, jnp.asarray(fixture['normal'][0]), jnp.zeros(()))
-  rand_light = tuple(float(x) for x in fixture['rand_light'])
+  origin = step2_projection.Origin(None, factors, jnp.asarray(fixture['normal'][0]), jnp.zeros(()))
+  x0, x1, y0, y1, k0, k1, ambient = (float(x) for x in fixture['rand_light'])
+  lights = RandomLight((x0, x1), (y0, y1), (k0, k1), ambient)
   prior = prior_of(fixture.arrays)
   for suffix, use_mask in (('', False), ('_use_mask', True)):
-    settings = Settings(rand_light=rand_light, use_mask=use_mask, **PUBLISHED)
+    settings = Settings(random_light=lights, use_mask=use_mask, **PUBLISHED)
     views = fixture[f'view_samples{suffix}']
     draws = step2_projection.Draw(
       jnp.asarray(views),

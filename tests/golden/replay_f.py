@@ -9,6 +9,7 @@ import optax
 
 from gan2shape_jax.reconstruction import (
   autoencoder,
+  observation,
   priors,
   step1_albedo,
   step2_projection,
@@ -84,9 +85,9 @@ def replay_step1(fixture, report):
   }
 
   def loss(trained, instance, frozen, settings):
-    seen = step1_albedo.observe(networks, trained, instance, frozen, settings, flip=flip)
+    seen = observation.observe(networks, trained, instance, frozen, settings, flip=flip)
     albedo = networks.albedo(trained['albedo'], instance.image[None])[0]
-    terms, images = step1_albedo.picture_terms(albedo, seen, instance, frozen, settings)
+    terms, images = observation.picture_terms(albedo, seen, instance, frozen, settings)
     return terms['total'], (terms, images, seen, albedo)
 
   @jax.jit
@@ -135,7 +136,7 @@ def replay_step2(fixture, report):
   draw = jax.jit(lambda w, frozen: step2_projection.gan_images(w, frozen, settings, size))
   own = draw(instance.latent[None], frozen)
   report.check('gan_im', own, channels_last(fixture['gan_im']), 1e-3)
-  origin = step2_projection.Source(None, None, None, own[0])
+  origin = step2_projection.Origin(None, None, None, own[0])
   images, masks = channels_last(fixture['pseudo_im']), channels_last(fixture['mask'])
   count = images.shape[0]
 
@@ -185,7 +186,7 @@ def replay_pseudo(fixture, report, settings):
     light,
     jnp.ones((*depth.shape, 1)),
   )
-  origin = step2_projection.Source(None, factors, jnp.asarray(fixture['canon_normal'][0]), None)
+  origin = step2_projection.Origin(None, factors, jnp.asarray(fixture['canon_normal'][0]), None)
   draws = step2_projection.Draw(
     jnp.asarray(fixture['draw_view_samples']),
     jnp.stack([fixture['draw_light_dx'], fixture['draw_light_dy']], axis=-1),
@@ -235,7 +236,7 @@ def replay_step3(fixture, report):
 def replay_adam_step1(fixture, report):
   networks, params, instance, frozen, scene, _ = whole_step(fixture.path.parent)
   settings = settings_of(scene)
-  seen = step1_albedo.observe(networks, params, instance, frozen, settings, flip=False)
+  seen = observation.observe(networks, params, instance, frozen, settings, flip=False)
   optimizer = adam()
   trained = {'albedo': params['albedo']}
   state = optimizer.init(trained)
