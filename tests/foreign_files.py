@@ -85,7 +85,7 @@ class Module:
   """A PyTorch network or layer as NVIDIA's decorator pickles it."""
 
   def __init__(self, class_name, state, source=''):
-    self.class_name, self.state, self.origin = class_name, state, source
+    self.class_name, self.state, self.source = class_name, state, source
 
 
 @contextlib.contextmanager

@@ -274,7 +274,7 @@ def test_a_shelf_holds_only_whole_files(tmp_path):
 
 
 class Sixteen(list):
-  """The pictures as `origins.load_pictures` gives them."""
+  """The pictures as `sources.load_pictures` gives them."""
 
   @property
   def names(self):
@@ -292,7 +292,7 @@ def config(monkeypatch):
   )
   programs, params = Counting().programs(), beginning().params
   shared = Assembly(None, WHOLE, None, frozen(), programs, params, False)
-  monkeypatch.setattr(joint_collection.origins, 'load_pictures', lambda config: listed)
+  monkeypatch.setattr(joint_collection.sources, 'load_pictures', lambda config: listed)
   monkeypatch.setattr(joint_collection, 'assemble', lambda config: shared)
   return config
 
@@ -324,8 +324,8 @@ def test_trainings_stopped_at_any_time_end_with_the_same_networks(config, monkey
   assert same(expected, load_file(end))
   assert {p.name for p in broken.iterdir()} == {p.name for p in path.parent.iterdir()}
 
-  fewer = Sixteen(joint_collection.origins.load_pictures(config)[:2])
-  monkeypatch.setattr(joint_collection.origins, 'load_pictures', lambda config: fewer)
+  fewer = Sixteen(joint_collection.sources.load_pictures(config)[:2])
+  monkeypatch.setattr(joint_collection.sources, 'load_pictures', lambda config: fewer)
   with pytest.raises(FitError, match='on other pictures') as error:
     train_jointly(config, broken)
   assert '\n' not in str(error.value)

@@ -270,7 +270,7 @@ def stand_in(monkeypatch):
   }.items():
     monkeypatch.setattr(projection_table, name, value)
   monkeypatch.setattr(
-    projection_table.origins, 'draw_samples', lambda *_: SimpleNamespace(images=noise)
+    projection_table.sources, 'draw_samples', lambda *_: SimpleNamespace(images=noise)
   )
   return config, calls
 

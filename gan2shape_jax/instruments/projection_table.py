@@ -18,7 +18,7 @@ from gan2shape_jax.errors import FitError, Preempted, SettingsError
 from gan2shape_jax.instruments import projections, view_judge
 from gan2shape_jax.instruments.projections import Identities, Measured
 from gan2shape_jax.models import discriminator
-from gan2shape_jax.pipeline import config_checks, origins
+from gan2shape_jax.pipeline import config_checks, sources
 from gan2shape_jax.pipeline.assembly import Assembly, assemble
 from gan2shape_jax.pipeline.masks import check_category, mask_finder
 from gan2shape_jax.pipeline.picture_latents import LatentFinder
@@ -152,7 +152,7 @@ def measure_all(
       f'image_size={config.image_size}: expected {judge.size}, the size of --judge={judge_path}'
     )
   digest = hashlib.sha256(read_bytes(judge_path)).hexdigest()
-  pictures = origins.load_pictures(config)
+  pictures = sources.load_pictures(config)
   folder = pathlib.Path(workdir) / 'projections'
   claim = check_workdir(folder, config)
   # What is judged are the views drawn; the fit may start from others that the network tells.
@@ -163,7 +163,7 @@ def measure_all(
   preparation = Preparation(config, folder, pictures, shared, finder, mask_finder(config))
   atomic_files.write_text(folder / 'config.json', claim)
   features = functools.partial(deepest_features, shared.frozen.discriminator)
-  strangers = origins.draw_samples(
+  strangers = sources.draw_samples(
     shared.frozen, shared.settings, config.image_size, range(2**20, 2**20 + _OTHERS)
   )
   others, heads, seed = features(strangers.images), [], jax.random.key(config.seed)

@@ -90,7 +90,7 @@ def estimate(
     own.prior.view_light = str(path)
     own.networks.pretrained = ''
     if not number:
-      own.joint.lam_view = own.joint.lam_view_first = _BROAD_WEIGHT
+      own.pretraining.lam_view = own.pretraining.lam_view_first = _BROAD_WEIGHT
     networks = starting_networks.pretrain(
       own,
       workdir / f'round_{number}',
