@@ -24,7 +24,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gan2shape_jax.storage import atomic_files
-from tests import command
+from tests.support import command
 
 _TINY = (
   *command.TINY,

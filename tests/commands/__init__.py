@@ -1,0 +1,1 @@
+"""Commands as a user calls them, in processes of their own."""

@@ -1,0 +1,171 @@
+"""The benchmark runs, at tiny sizes and with networks that compile in no time."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from benchmarks import measuring, roofline, scaling, steps, throughput
+from configs import heads
+from gan2shape_jax.models import stylegan2
+from gan2shape_jax.pipeline import assembly, frozen_weights, setup
+from gan2shape_jax.reconstruction import programs
+from gan2shape_jax.reconstruction.driver import Plan, StagePlan
+from gan2shape_jax.reconstruction.state import Networks
+from gan2shape_jax.weights import save_safetensors
+from tests.support import small_fit
+
+CONFIG = """
+from configs import heads
+
+def get_config(variant):
+  config = heads.get_config()
+  config.fit.factors = variant or 'direct'
+  config.image_size = 16
+  config.data.num = 1
+  config.data.latents = 'none'
+  config.gan.weights = {weights!r}
+  config.loss.perceptual = 'none'
+  config.loss.discriminator_features = 2
+  config.projection.start = 'encoder'  # the linear networks tell no views
+  return config
+"""
+SIZES = {'view': 6, 'light': 4, 'encoder': None}
+
+
+def tiny_assembly(config):
+  """Real programs over linear networks."""
+  settings, frozen = setup.settings_from_config(config), frozen_weights.load_frozen(config)
+  sizes = SIZES | {'encoder': stylegan2.latent_size(frozen.generator)}
+  networks = Networks(
+    depth=lambda params, images: params * images.mean(-1),
+    albedo=lambda params, images: jnp.tanh(params * images),
+    **{
+      name: lambda params, images, size=size: (
+        params * jnp.broadcast_to(images.mean((1, 2, 3))[:, None], (len(images), size))
+      )
+      for name, size in sizes.items()
+    },
+  )
+  params = {name: jnp.float32(0.01) for name in Networks._fields}
+  plan = setup.plan_from_config(config, trained=False)
+  built = programs.build(networks, settings)
+  return assembly.Assembly(settings, plan, networks, frozen, built, params, False)
+
+
+@pytest.fixture
+def hasty_compiler():
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.fixture
+def path(tmp_path):
+  gan, path = tmp_path / 'gan.safetensors', tmp_path / 'config.py'
+  fixed = small_fit.frozen()
+  save_safetensors(gan, {'generator': fixed.generator, 'discriminator': fixed.discriminator})
+  path.write_text(CONFIG.format(weights=str(gan)))
+  return path
+
+
+def test_scaling(hasty_compiler, path, monkeypatch, capsys):
+  monkeypatch.setattr(assembly, 'assemble', tiny_assembly)
+  given = ['--devices', '1', '2', '--rounds=1', '--seconds=0', '--step=2']
+  report = scaling.main([f'--config={path}', *given])
+  rows = {row['form']: row for row in report['rows']}
+  assert list(rows) == ['images on 1', 'images on 2', '2 images on 1', 'samples on 2']
+  assert [row['collectives'] for row in rows.values()] == [[], [], [], ['all-reduce']]
+  assert [row['pictures'] for row in rows.values()] == [1, 2, 2, 1]
+  assert rows['images on 1']['ratio'] == 1
+  assert 'samples on 2' in capsys.readouterr().out
+
+
+def test_throughput(hasty_compiler, path, monkeypatch, capsys):
+  monkeypatch.setattr(throughput, 'assemble', tiny_assembly)
+  given = ['--instances', '2', '--forms', 'vmap', '--rounds=1', '--seconds=0']
+  report = throughput.main([f'--config={path}', *given])
+  (row,) = report['rows']
+  assert (row['instances'], row['form'], row['ratio']) == (2, 'vmap', 1)
+  counts = report['iterations']
+  total = sum(row[f'step{step}_seconds'] * counts[step] for step in (1, 2, 3))
+  assert row['seconds_an_image'] == pytest.approx(total)
+  assert row['images_an_hour'] == pytest.approx(3600 / total)
+  assert 'images/h' in capsys.readouterr().out
+
+
+def test_roofline(hasty_compiler, path, monkeypatch, capsys):
+  monkeypatch.setattr(roofline, 'assemble', tiny_assembly)
+  report = roofline.main([f'--config={path}', '--rounds=1', '--seconds=0'])
+  assert [row['step'] for row in report['rows']] == ['step 1', 'step 2', 'step 3']
+  for row in report['rows']:
+    assert row['gigaflops'] > 0
+    flops = row['share_of_flops'] * row['seconds'] * report['peaks']['flops']
+    assert math.isclose(flops, row['gigaflops'] * 1e9)
+    assert row['share_of_bound'] >= row['share_of_flops']
+  assert 'of bound' in capsys.readouterr().out
+
+
+@pytest.fixture
+def report(hasty_compiler, path, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(steps, 'assemble', tiny_assembly)
+
+  def measured(unknowns):
+    written = tmp_path / f'{unknowns}.json'
+    steps.main(['--smoke', f'--config={path}:{unknowns}', f'--json={written}'])
+    return json.loads(written.read_text()), capsys.readouterr().out
+
+  yield measured
+  jax.config.update('jax_enable_compilation_cache', True)
+
+
+@pytest.mark.parametrize(('unknowns', 'own'), [('networks', {'prior fit'}), ('direct', set())])
+def test_every_step_is_measured(report, unknowns, own):
+  report, text = report(unknowns)
+  steps_of_all = {'observe', 'step 1', 'origin', 'step 2', 'collect', 'refine', 'step 3', 'factors'}
+  assert set(report['steps']) == steps_of_all | own
+  for name in report['steps']:
+    measured = report['steps'][name]
+    assert measured['seconds'] > 0
+    assert measured['compile_seconds'] > 0
+    assert math.isclose(measured['iterations_a_second'] * measured['seconds'], 1)
+    assert name in text
+  assert len(report['renderer']) == 2
+  assert set(report['renderer_in_step_3']) == {'step 3'}
+  for name in ('calibration_seconds', 'seconds_an_image', 'compile_seconds_of_a_run'):
+    assert report[name] > 0
+  assert report['peak_memory_mib']['process'] > 50
+  assert report['versions']['jax'] == jax.__version__
+  stages = heads.get_config().stages
+  expected = stages.first.step1 + (stages.count - 1) * stages.later.step1
+  assert report['steps']['step 1']['calls_an_image'] == expected  # smoke has no finish
+
+
+def test_calls_follow_the_plan():
+  stages = (StagePlan(3, 4, 5, False, True), StagePlan(2, 0, 1, False, False))
+  calls = steps.calls_of_plan(Plan(stages, 7, 10, refine_iterations=3))
+  assert calls == {
+    'prior fit': 7,
+    'factors': 1,
+    'observe': 2,
+    'step 1': 5,
+    'origin': 3,
+    'step 2': 4,
+    'collect': 20,
+    'refine': 60,
+    'step 3 flip': 5,
+    'step 3': 1,
+  }
+
+
+def test_the_original_is_scaled_by_the_calibration():
+  timings = {name: measuring.Timing(0.5, 0.0) for name in steps.ORIGINAL}
+  assert steps._against_original(timings, None) is None
+  against = steps._against_original(timings, 2 * steps.ORIGINAL_CALIBRATION)
+  assert against['step 2'] == {
+    'original_seconds': 2 * steps.ORIGINAL['step 2'],
+    'seconds': 0.5,
+    'times_faster': 4 * steps.ORIGINAL['step 2'],
+  }

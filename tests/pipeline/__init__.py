@@ -1,0 +1,1 @@
+"""Parts together: fits, trainings and their folders."""

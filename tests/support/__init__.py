@@ -1,0 +1,1 @@
+"""What tests share: small fits, foreign files, the command line."""
