@@ -17,6 +17,7 @@ __all__ = [
   'ArtefactError',
   'DataError',
   'FitError',
+  'Gan2ShapeError',
   'InvertedLatent',
   'Model',
   'Reconstruction',
@@ -24,6 +25,7 @@ __all__ = [
   'WeightsError',
   '__version__',
   'api',
+  'errors',
   'invert',
   'load',
   'predict',
@@ -33,7 +35,7 @@ __all__ = [
   'sample',
 ]
 
-_MODULES = ('api', 'presets', 'renderer')
+_MODULES = ('api', 'errors', 'presets', 'renderer')
 
 
 def __getattr__(name):

@@ -15,12 +15,20 @@ Example:
 from gan2shape_jax.api.calls import InvertedLatent, invert, predict, reconstruct, sample
 from gan2shape_jax.api.loading import Model, load
 from gan2shape_jax.api.reconstructed import Reconstruction
-from gan2shape_jax.errors import ArtefactError, DataError, FitError, SettingsError, WeightsError
+from gan2shape_jax.errors import (
+  ArtefactError,
+  DataError,
+  FitError,
+  Gan2ShapeError,
+  SettingsError,
+  WeightsError,
+)
 
 __all__ = [
   'ArtefactError',
   'DataError',
   'FitError',
+  'Gan2ShapeError',
   'InvertedLatent',
   'Model',
   'Reconstruction',

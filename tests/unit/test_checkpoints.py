@@ -166,7 +166,7 @@ def test_a_refusing_system_is_explained(tmp_path, monkeypatch):
 
 _SAVER = """
 import sys, numpy as np
-from gan2shape_jax.checkpoints import Checkpoints
+from gan2shape_jax.storage.checkpoints import Checkpoints
 checkpoints = Checkpoints(sys.argv[1], keep=2)
 step = 0
 while True:

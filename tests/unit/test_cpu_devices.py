@@ -11,7 +11,8 @@ from tests.support import command
 
 def run(program, flags=''):
   environment = command.environment() | {'XLA_FLAGS': flags}
-  called = [sys.executable, '-c', f'import jax; from gan2shape_jax import processor; {program}']
+  imports = 'import jax; from gan2shape_jax.runtime import cpu_devices'
+  called = [sys.executable, '-c', f'{imports}; {program}']
   done = subprocess.run(called, capture_output=True, text=True, env=environment)
   assert done.returncode == 0, done.stderr
   return done.stdout.split()
@@ -22,7 +23,7 @@ def run(program, flags=''):
 )
 def test_a_processor_is_divided_once(count, flags, expected):
   tell = 'print(jax.device_count());'
-  program = f'processor.divide({count}); {tell} processor.divide(9); {tell}'
+  program = f'cpu_devices.divide({count}); {tell} cpu_devices.divide(9); {tell}'
   assert run(program, flags) == [str(expected)] * 2
 
 
