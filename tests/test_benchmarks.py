@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import measuring, roofline, scaling, steps, throughput
+from benchmarks import roofline, scaling, steps, throughput
+from benchmarks.support import original, step_programs, timing
 from configs import heads
 from gan2shape_jax import assembly
 from gan2shape_jax.models import stylegan2
@@ -72,7 +73,7 @@ def path(tmp_path):
 
 
 def test_scaling(hasty_compiler, path, monkeypatch, capsys):
-  monkeypatch.setattr(assembly, 'assemble', tiny_assembly)
+  monkeypatch.setattr(scaling, 'assemble', tiny_assembly)
   given = ['--devices', '1', '2', '--rounds=1', '--seconds=0', '--step=2']
   report = scaling.main([f'--config={path}', *given])
   rows = {row['form']: row for row in report['rows']}
@@ -89,7 +90,7 @@ def test_throughput(hasty_compiler, path, monkeypatch, capsys):
   report = throughput.main([f'--config={path}', *given])
   (row,) = report['rows']
   assert (row['instances'], row['form'], row['ratio']) == (2, 'vmap', 1)
-  counts = report['iterations']
+  counts = report['setting']['iterations']
   total = sum(row[f'step{step}_seconds'] * counts[step] for step in (1, 2, 3))
   assert row['seconds_an_image'] == pytest.approx(total)
   assert row['images_an_hour'] == pytest.approx(3600 / total)
@@ -124,28 +125,31 @@ def report(hasty_compiler, path, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(('unknowns', 'own'), [('networks', {'prior fit'}), ('direct', set())])
 def test_every_step_is_measured(report, unknowns, own):
   report, text = report(unknowns)
+  rows = {kind: {} for kind in ('step', 'renderer', 'renderer within')}
+  for row in report['rows']:
+    rows[row['kind']][row['name']] = row
+    assert row['seconds'] > 0
+    assert row['compile_seconds'] > 0
+    assert row['name'] in text
   steps_of_all = {'observe', 'step 1', 'source', 'step 2', 'collect', 'refine', 'step 3', 'factors'}
-  assert set(report['steps']) == steps_of_all | own
-  for name in report['steps']:
-    measured = report['steps'][name]
-    assert measured['seconds'] > 0
-    assert measured['compile_seconds'] > 0
-    assert math.isclose(measured['iterations_a_second'] * measured['seconds'], 1)
-    assert name in text
-  assert len(report['renderer']) == 2
-  assert set(report['renderer_in_step_3']) == {'step 3'}
-  for name in ('calibration_seconds', 'seconds_an_image', 'compile_seconds_of_a_run'):
+  assert set(rows['step']) == steps_of_all | own
+  assert len(rows['renderer']) == 2
+  assert set(rows['renderer within']) == {'step 3'}
+  within = rows['renderer within']['step 3']
+  assert math.isclose(within['share'] * rows['step']['step 3']['seconds'], within['seconds'])
+  for name in ('seconds_an_image', 'compile_seconds_of_a_run'):
     assert report[name] > 0
+  assert report['calibration']['seconds'] > 0
   assert report['peak_memory_mib']['process'] > 50
   assert report['versions']['jax'] == jax.__version__
   stages = heads.get_config().stages
   expected = stages.first.step1 + (stages.count - 1) * stages.later.step1
-  assert report['steps']['step 1']['calls_an_image'] == expected  # smoke has no finish
+  assert rows['step']['step 1']['calls_an_image'] == expected  # smoke has no finish
 
 
 def test_calls_follow_the_plan():
   stages = (StagePlan(3, 4, 5, False, True), StagePlan(2, 0, 1, False, False))
-  calls = steps.calls_of_plan(Plan(stages, 7, 10, refine_iterations=3))
+  calls = step_programs.calls_of_plan(Plan(stages, 7, 10, refine_iterations=3))
   assert calls == {
     'prior fit': 7,
     'factors': 1,
@@ -161,11 +165,11 @@ def test_calls_follow_the_plan():
 
 
 def test_the_original_is_scaled_by_the_calibration():
-  timings = {name: measuring.Timing(0.5, 0.0) for name in steps.ORIGINAL}
-  assert steps._against_original(timings, None) is None
-  against = steps._against_original(timings, 2 * steps.ORIGINAL_CALIBRATION)
+  timings = {name: timing.Timing(0.5, 0.0) for name in original.SECONDS}
+  assert original.compare(timings, None) is None
+  against = original.compare(timings, 2 * original.CALIBRATION)
   assert against['step 2'] == {
-    'original_seconds': 2 * steps.ORIGINAL['step 2'],
+    'original_seconds': 2 * original.SECONDS['step 2'],
     'seconds': 0.5,
-    'times_faster': 4 * steps.ORIGINAL['step 2'],
+    'times_faster': 4 * original.SECONDS['step 2'],
   }

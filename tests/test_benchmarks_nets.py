@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import generator, renderer
+from benchmarks.support import convolutions
 
 CONFIG = """
 from configs import heads
@@ -99,7 +100,7 @@ def test_every_way_computes_the_same_convolution(up):
 
   @jax.jit
   def all_ways(x, style):
-    return [way(layer, x, style, demodulation, up) for way in generator.WAYS.values()]
+    return [way(layer, x, style, demodulation, up) for way in convolutions.WAYS.values()]
 
   first, *others = map(np.asarray, all_ways(x, style))
   assert first.shape == ((3, 8, 8, 5) if up else (3, 4, 4, 5))

@@ -9,7 +9,12 @@ import pathlib
 import jax
 import pytest
 
-from benchmarks.full_size import GANS, count_parameters, full_size_shapes, run_all
+from benchmarks.support.full_size_programs import (
+  GANS,
+  count_parameters,
+  full_size_shapes,
+  run_all,
+)
 from gan2shape_jax import assembly
 from gan2shape_jax.masks import check_category
 from gan2shape_jax.reconstruction import setup
