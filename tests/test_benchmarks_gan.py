@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import gan_training as benchmark
+from benchmarks.support import markdown
 from tests.gan_training import SETTINGS, hasty_compiler, real_images
 
 __all__ = ['hasty_compiler']
@@ -50,6 +51,9 @@ def test_result(monkeypatch, tmp_path, capsys, torch):
   np.testing.assert_allclose(ours['training'], 2 * 16 / (18 / 16 + 20 / 8))
   for (side, _), row in rows.items():
     np.testing.assert_allclose(row['times_ours'], 2 / rates[side])
+  table = markdown.block('gan_training', result)
+  assert ('| | ours | ours on one device | PyTorch |' in table) == torch
+  assert '| training, all in their shares |' in table
   shown = capsys.readouterr().out
   assert ('no comparison' in shown) != torch
   assert ('4.00 times as fast as PyTorch' in shown) == torch
