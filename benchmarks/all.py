@@ -21,13 +21,13 @@ from benchmarks import tables
 from benchmarks.support.commands import RESULTS, ROOT
 
 MEASURED = {
-  'steps': ('--rounds=3', '--seconds=1'),
-  'roofline': ('--rounds=3',),
+  'steps': ('--rounds=3', '--seconds=0.5'),
+  'roofline': ('--rounds=3', '--seconds=0.5'),
   'generator': ('--batches', '16', '--rounds=3'),
-  'renderer': ('--sizes', '64', '128', '--views', '16'),
-  'scaling': ('--step=2', '--rounds=3'),
-  'throughput': ('--instances', '1', '2', '--rounds=3', '--seconds=0.5'),
-  'gan_training': ('--rounds=3', '--seconds=2'),
+  'renderer': ('--sizes', '64', '128', '--views', '16', '--ways', 'fragments', 'splat'),
+  'scaling': ('--step=2', '--devices', '1', '2', '4', '--rounds=3', '--seconds=0.5'),
+  'throughput': ('--instances', '1', '2', '--forms', 'vmap', '--rounds=3', '--seconds=0.5'),
+  'gan_training': ('--rounds=3', '--seconds=1'),
   'fits': ('--pictures', '1'),
 }
 """Name of a benchmark -> what it is given, so that all of them take under ten minutes."""

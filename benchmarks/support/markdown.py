@@ -9,6 +9,7 @@ _NAMES = {
   'grouped kernels': 'grouped kernels, as the original',
   'fragments': 'triangles as fragments, z-buffer',
   'splat': 'points splatted',
+  'PyTorch': 'PyTorch, the same weights',
   'discriminator_r1': 'with R1',
   'generator_path': 'with path length',
   'training': 'training, all in their shares',
@@ -24,7 +25,9 @@ def block(name: str, result: dict) -> str:
     result: as the benchmark wrote it.
   """
   rows, *notes = TABLES[name](result)
-  return '\n\n'.join(['\n'.join(rows), textwrap.fill(' '.join([*notes, origin(result)]), _WIDTH)])
+  below = ' '.join([*notes, origin(result)])
+  below = textwrap.fill(below, _WIDTH, break_long_words=False, break_on_hyphens=False)
+  return '\n'.join([*rows, '', below])
 
 
 def origin(result: dict) -> str:
@@ -57,7 +60,7 @@ def number(value: float | None) -> str:
 
 
 def _name(name):
-  return _NAMES.get(name, name)
+  return _NAMES.get(name, name.replace(' flip', ', mirrored'))
 
 
 def _fits(result):
@@ -77,7 +80,7 @@ def _steps(result):
   used = [row for row in result['rows'] if row.get('calls_an_image')]
   rows = [
     [
-      row['name'],
+      _name(row['name']),
       number(1e3 * row['seconds']),
       str(row['calls_an_image']),
       number(row['compile_seconds']),
@@ -94,9 +97,10 @@ def _steps(result):
 
 
 def _roofline(result):
+  mirrored = result['setting']['mirrored']
   rows = [
     [
-      row['step'],
+      row['step'] + (', mirrored' if mirrored.get(row['step']) else ''),
       number(1e3 * row['seconds']),
       number(row['gigaflops']),
       f'{row["share_of_bound"]:.0%}',
