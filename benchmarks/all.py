@@ -23,13 +23,15 @@ from benchmarks.support.commands import RESULTS, ROOT
 MEASURED = {
   'steps': ('--rounds=3', '--seconds=0.5'),
   'roofline': ('--rounds=3', '--seconds=0.5'),
-  'generator': ('--batches', '16', '--rounds=3'),
+  'generator': (
+    '--batches', '16', '--rounds=3', '--ways', 'shared, plain upsampling', 'grouped kernels',
+  ),
   'renderer': ('--sizes', '64', '128', '--views', '16', '--ways', 'fragments', 'splat'),
   'scaling': ('--step=2', '--devices', '1', '2', '4', '--rounds=3', '--seconds=0.5'),
   'throughput': ('--instances', '1', '2', '--forms', 'vmap', '--rounds=3', '--seconds=0.5'),
   'gan_training': ('--rounds=3', '--seconds=1'),
   'fits': ('--pictures', '1'),
-}
+}  # fmt: skip
 """Name of a benchmark -> what it is given, so that all of them take under ten minutes."""
 
 _BUSY = 0.5  # load average from which something else seems to run

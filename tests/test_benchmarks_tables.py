@@ -75,9 +75,9 @@ def test_committed_results_are_whole_and_anonymous():
 
 
 def test_commands_are_told_without_folders(tmp_path):
-  given = ['--json', 'a.json', f'--config={tmp_path}/mine.py:small', '--views', '1']
+  given = ['--json', 'a.json', f'--config={tmp_path}/mine.py:small', '--ways', 'a way']
   told = commands.command_line('steps', given)
-  assert told == 'python -m benchmarks.steps --config=mine.py:small --views 1'
+  assert told == "python -m benchmarks.steps --config=mine.py:small --ways 'a way'"
   own = f'--config={commands.ROOT}/configs/heads.py'
   assert commands.command_line('steps', [own]).endswith(' --config=configs/heads.py')
 

@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -55,7 +56,7 @@ def command_line(module: str, arguments: Sequence[str] | None) -> str:
     elif not word.startswith('--json='):
       name, equals, value = word.rpartition('=')
       words.append(f'{name}{equals}{_without_folders(value)}')
-  return ' '.join(['python -m', f'benchmarks.{module}', *words])
+  return shlex.join(['python', '-m', f'benchmarks.{module}', *words])
 
 
 def _without_folders(value):
