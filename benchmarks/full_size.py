@@ -1,7 +1,7 @@
 """One iteration of each step at a configuration's full size, with weights drawn at random.
 
-  python benchmarks/full_size.py --config=configs/celeba.py
-  python benchmarks/full_size.py --config=configs/lsun_car.py --batch_size=8
+  python -m benchmarks.full_size --config=configs/celeba.py
+  python -m benchmarks.full_size --config=configs/lsun_car.py --batch_size=8
 
 Tells what a configuration costs on a machine before its weight files are there: all networks have
 the published widths, none of the files is needed. Prints the seconds to compile and to run each
@@ -9,179 +9,69 @@ program, and the peak memory of the process.
 """
 
 import pathlib
-import resource
-import sys
 import time
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
-from absl import flags
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import SettingsError
-from gan2shape_jax.models import lpips
-from gan2shape_jax.pipeline import config_checks, network_modules, setup
-from gan2shape_jax.reconstruction import programs
-from gan2shape_jax.reconstruction.state import Frozen, Instance, Projections, ViewLightPrior
-from gan2shape_jax.weights.array_files import unflatten
-from gan2shape_jax.weights.stylegan2_shapes import published_shapes
-
-_BATCH = flags.DEFINE_integer('batch_size', 2, 'pseudo samples an iteration')
-
-LATENT_SIZE = 512
-GANS = {
-  'stylegan2-car-config-f.pt': (512, 2),
-  'stylegan2-church-config-f.pt': (256, 2),
-  'stylegan2-cat-config-f.pt': (256, 2),
-  'stylegan2-celeba-config-e.pt': (128, 1),
-  'stylegan2-synface-config-e.pt': (128, 1),
-}
-"""File names of the published GANs -> their resolution and channel multiplier."""
-
-_VGG16_WIDTHS = (64, 128, 256, 512, 512)
+from benchmarks.support import commands, machine, results, subjects
+from benchmarks.support.full_size_programs import (
+  GANS,
+  count_parameters,
+  drawn,
+  full_size_shapes,
+  run_all,
+)
+from gan2shape_jax.pipeline import config_checks
 
 
-class FullSize(NamedTuple):
-  """What a configuration's programs work on; arrays, or their shapes.
-
-  Attributes:
-    params: the five networks' parameters.
-    frozen: GAN, perceptual weights, priors.
-    instance: a picture.
-    projections: one batch of them.
-  """
-
-  params: dict
-  frozen: Frozen
-  instance: Instance
-  projections: Projections
-
-
-def full_size_shapes(config: ConfigDict) -> FullSize:
-  """Shapes and types of everything that the three steps of a configuration work on.
-
-  Args:
-    config: a configuration whose gan.weights is named as one of `GANS`.
-
-  Returns:
-    A `FullSize` of `jax.ShapeDtypeStruct`.
-  """
-  shape = lambda *sizes: jax.ShapeDtypeStruct(sizes, jnp.float32)
-  tree = lambda shapes: unflatten({name: shape(*sizes) for name, sizes in shapes.items()})
-  gan = GANS[pathlib.Path(config.gan.weights).name]
-  generator, discriminator = map(tree, published_shapes(*gan))
-  prior = ViewLightPrior(shape(6), shape(6, 6), shape(4), shape(4, 4))
-  perceptual = _lpips_shapes(shape) if config.loss.perceptual == 'lpips' else None
-  frozen = Frozen(generator, discriminator, perceptual, shape(LATENT_SIZE), prior)
-  size, batch = config.image_size, config.sampling.batch_size
-  params = network_modules.parameter_shapes(
-    network_modules.build_modules(config, LATENT_SIZE), size
-  )
-  instance = Instance(shape(size, size, 3), shape(size, size, 1), shape(LATENT_SIZE))
-  projections = Projections(
-    shape(1, batch, size, size, 3),
-    shape(1, batch, size, size, 1),
-    shape(1, batch, 6),
-    shape(1, batch, 4),
-    shape(1, 6),
-    shape(1, size, size),
-  )
-  return FullSize(params, frozen, instance, projections)
-
-
-def _lpips_shapes(shape):
-  params, channels, index = {}, 3, 0
-  for level, count in enumerate(lpips.CONVS_PER_LEVEL):
-    for _ in range(count):
-      width = _VGG16_WIDTHS[level]
-      params[f'conv_{index}'] = {'kernel': shape(3, 3, channels, width), 'bias': shape(width)}
-      channels, index = width, index + 1
-    params[f'head_{level}'] = {'weight': shape(channels)}
-  return params
-
-
-def count_parameters(tree) -> int:
-  """The number of values in a tree of arrays or shapes."""
-  return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-
-def run_all(config: ConfigDict, everything: FullSize, call):
-  """Runs one iteration of each program, as the driver does.
+def benchmark(config: ConfigDict, result: dict):
+  """Compiles and runs one iteration of each program, printing what each takes.
 
   Args:
     config: a whole configuration.
-    everything: what they work on, arrays or (where `call` traces only) shapes.
-    call: (name, function, arguments) -> what the function returns.
-
-  Returns:
-    The parameters at the end.
+    result: what `results.begin` gave; rows and the rest are added.
   """
-  modules = network_modules.build_modules(config, LATENT_SIZE)
-  built = programs.build(
-    network_modules.build_networks(modules), setup.settings_from_config(config)
-  )
-  params, frozen, instance, projections = everything
-  stage, key = config.stages.first, jax.random.key(0)
-  if built.begin is not None:
-    begin = lambda p, i, f: built.begin(p, i, None, f)
-    params = call('begin', begin, params, instance, frozen)
-  fresh = lambda step: call('', lambda p: built.fresh(jax.tree.map(jnp.copy, p), step), params)
-  scene = call(
-    'observe', lambda p, i, f: built.observe(p, i, f, flip=stage.flip1), params, instance, frozen
-  )
-  call('step 1', built.step1, fresh(1), scene, instance, frozen)
-  origin = call('origin', built.origin, params, instance, frozen)
-  call('step 2', built.step2, fresh(2), origin, instance.latent, key, frozen, 0)
-  call('collect', built.collect, params, origin, instance.latent, key, frozen, 0)
-  step3 = lambda s, i, p, f, n: built.step3(s, i, p, f, n, 0.0, flip=stage.flip3)
-  state, terms = call('step 3', step3, fresh(3), instance, projections, frozen, jnp.int32(0))
-  return state, terms
-
-
-def _drawn(shapes: FullSize) -> FullSize:
-  """Arrays of the shapes: weights small, masks one, covariances diagonal."""
-  leaves, tree = jax.tree.flatten(shapes)
-  keys = jax.random.split(jax.random.key(1), len(leaves))
-  draw = lambda key, leaf: 0.02 * jax.random.normal(key, leaf.shape)
-  drawn = jax.tree.unflatten(tree, [draw(*pair) for pair in zip(keys, leaves, strict=True)])
-  prior = drawn.frozen.prior._replace(view_cov=0.05 * jnp.eye(6), light_cov=0.05 * jnp.eye(4))
-  return drawn._replace(
-    frozen=drawn.frozen._replace(prior=prior),
-    instance=drawn.instance._replace(mask=jnp.ones_like(drawn.instance.mask)),
-  )
-
-
-def _timed(name, function, *arguments):
-  """Compiles and runs a program once, printing what each takes."""
-  begin = time.perf_counter()
-  compiled = jax.jit(function).lower(*arguments).compile()
-  middle = time.perf_counter()
-  result = jax.block_until_ready(compiled(*arguments))
-  if name:
-    print(f'{name:8} {middle - begin:10.1f} {time.perf_counter() - middle:10.2f}', flush=True)
-  return result
-
-
-def work(config: ConfigDict, workdir: str, stop) -> str:
-  """The command: one iteration of each step."""
-  del workdir, stop
-  config_checks.check_config(config)
-  config.sampling.batch_size = _BATCH.value
-  if pathlib.Path(config.gan.weights).name not in GANS:
-    raise SettingsError(f'gan.weights={config.gan.weights}: expected one of {", ".join(GANS)}')
   shapes = full_size_shapes(config)
-  for name, part in (('generator', shapes.frozen.generator), *shapes.params.items()):
-    print(f'{name:14} {count_parameters(part):12,} parameters')
-  print(f'\nbatch size {_BATCH.value}\n{"":8} {"compile s":>10} {"run s":>10}')
-  run_all(config, _drawn(shapes), _timed)
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-  return f'peak memory {peak:.1f} GiB on {jax.devices()[0].device_kind}'
+  parts = ('generator', shapes.frozen.generator), *shapes.params.items()
+  result['parameters'] = {name: count_parameters(part) for name, part in parts}
+  for name, count in result['parameters'].items():
+    print(f'{name:14} {count:12,} parameters')
+  batch = config.sampling.batch_size
+  result['setting'] = {'image_size': config.image_size, 'batch_size': batch}
+  print(f'\nbatch size {batch}\n{"":8} {"compile s":>10} {"run s":>10}')
+
+  def timed(name, function, *arguments):
+    begin = time.perf_counter()
+    compiled = jax.jit(function).lower(*arguments).compile()
+    middle = time.perf_counter()
+    output = jax.block_until_ready(compiled(*arguments))
+    if name:
+      row = {'program': name, 'compile_seconds': middle - begin}
+      result['rows'].append(row | {'seconds': time.perf_counter() - middle})
+      print(f'{name:8} {middle - begin:10.1f} {result["rows"][-1]["seconds"]:10.2f}', flush=True)
+    return output
+
+  run_all(config, drawn(shapes), timed)
+  result['peak_memory_mib'] = machine.peak_memory()
+
+
+def main(arguments: Sequence[str] | None = None) -> dict:
+  """The command; returns the result."""
+  parser = commands.parser(__doc__, config='configs/celeba.py', rounds=None)
+  parser.add_argument('--batch_size', type=int, default=2, help='pseudo samples an iteration')
+  options = parser.parse_args(arguments)
+  config = subjects.load_config(options.config)
+  config_checks.check_config(config)
+  config.sampling.batch_size = options.batch_size
+  if pathlib.Path(config.gan.weights).name not in GANS:
+    parser.error(f'gan.weights={config.gan.weights}: expected one of {", ".join(GANS)}')
+  result = results.begin('full_size', arguments)
+  benchmark(config, result)
+  memory = result['peak_memory_mib']['process'] / 1024
+  return results.finish(result, f'peak memory: {memory:.1f} GiB', options.json)
 
 
 if __name__ == '__main__':
-  sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'experiments'))
-  import command
-
-  flags.adopt_module_key_flags(command)  # --help shows them
-  command.launch(work)
+  main()

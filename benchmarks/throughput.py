@@ -8,41 +8,39 @@ the schedule; compilation, collecting projections and writing results are left o
 the pictures of a device one after the other, `vmap` all at once (`parallel.form`).
 """
 
-import os
 import sys
 from collections.abc import Sequence
 
 import jax
 
-from benchmarks import layout_steps, measuring
+from benchmarks.support import commands, layouts, machine, results, subjects
+from benchmarks.support.timing import Effort, measure
 from gan2shape_jax.pipeline.assembly import assemble
 from gan2shape_jax.reconstruction import parallel
 
 
 def main(arguments: Sequence[str] | None = None) -> dict:
-  """The command; returns the report."""
-  parser = measuring.parser(__doc__, rounds=3, seconds=1.0)
+  """The command; returns the result."""
+  parser = commands.parser(__doc__, rounds=3, seconds=1.0)
   parser.add_argument('--instances', type=int, nargs='+', default=[1, 2, 4])
   parser.add_argument('--forms', nargs='+', default=['loop', 'vmap'], choices=['loop', 'vmap'])
   options = parser.parse_args(arguments)
-  effort = measuring.Effort(rounds=options.rounds, seconds=options.seconds)
-  config = measuring.load_config(options.config)
+  effort = Effort(rounds=options.rounds, seconds=options.seconds)
+  config = subjects.load_config(options.config)
   config.sampling.collect_iters = 1
-  load = os.getloadavg()[0]
+  result = results.begin('throughput', arguments, options.rounds)
   shared = assemble(config)
-  instance = measuring.first_instance(config, shared.frozen)
+  instance = subjects.first_instance(config, shared.frozen)
   counts = {
     step: sum(getattr(stage, f'step{step}') for stage in shared.plan.stages) for step in (1, 2, 3)
   }
-  rows = []
+  result['setting'], rows = {'iterations': counts}, result['rows']
   for count in options.instances:
     for form in options.forms if count > 1 else options.forms[:1]:
       print(f'{count}, {form} ...', file=sys.stderr, flush=True)
       place = parallel.make_layout(jax.devices()[:1], per_device=count, form=form)
-      laid = layout_steps.LaidOut(shared, place, instance, config.stages.first)
-      seconds = {
-        step: measuring.measure(laid.call(step), effort).seconds / count for step in counts
-      }
+      laid = layouts.LaidOut(shared, place, instance, config.stages.first)
+      seconds = {step: measure(laid.compiled(step)[0], effort).seconds / count for step in counts}
       total = sum(seconds[step] * counts[step] for step in counts)
       rows.append(
         {
@@ -55,31 +53,24 @@ def main(arguments: Sequence[str] | None = None) -> dict:
       )
   for row in rows:
     row['ratio'] = row['images_an_hour'] / rows[0]['images_an_hour']
-  report = {
-    'machine': measuring.machine(load),
-    'versions': measuring.versions(),
-    'iterations': counts,
-    'rows': rows,
-    'peak_memory_mib': measuring.peak_memory(),
-  }
-  return measuring.show(report, _format(report), options.json)
+  result['peak_memory_mib'] = machine.peak_memory()
+  return results.finish(result, _format(result), options.json)
 
 
-def _format(report):
+def _format(result):
   lines = [
-    *measuring.heading(report),
     'seconds an iteration of one picture, and images an hour of the whole schedule',
     '',
     ''.join((f'{"instances":>9} {"form":5}', *(f'{f"step {k}":>9}' for k in (1, 2, 3))))
     + f'{"images/h":>10}{"ratio":>7}',
   ]
-  for row in report['rows']:
+  for row in result['rows']:
     steps = ''.join(f'{row[f"step{step}_seconds"]:9.4f}' for step in (1, 2, 3))
     lines.append(
       f'{row["instances"]:9d} {row["form"]:5}{steps}{row["images_an_hour"]:10.1f}'
       f'{row["ratio"]:7.2f}'
     )
-  memory = ', '.join(f'{where} {mib:.0f} MiB' for where, mib in report['peak_memory_mib'].items())
+  memory = ', '.join(f'{where} {mib:.0f} MiB' for where, mib in result['peak_memory_mib'].items())
   return '\n'.join([*lines, f'peak memory: {memory}'])
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import gan_training as benchmark
+from benchmarks.support import markdown
 from tests.support.gan_training import SETTINGS, hasty_compiler, real_images
 
 __all__ = ['hasty_compiler']
@@ -25,29 +26,35 @@ def test_the_mixture_has_regularisers_as_often_as_a_training():
 
 
 @pytest.mark.parametrize('torch', [False, True])
-def test_report(monkeypatch, tmp_path, capsys, torch):
-  rates = {'jax': 2.0, 'one device': 1.0, 'torch': 0.5}
+def test_result(monkeypatch, tmp_path, capsys, torch):
+  rates = {benchmark.OURS: 2.0, benchmark.ALONE: 1.0, benchmark.THEIRS: 0.5}
   fake = lambda side: {kind: (side, kind) for kind in SECONDS}
   monkeypatch.setattr(
-    benchmark, 'our_calls', lambda *given: fake('jax' if len(given) == 3 else 'one device')
+    benchmark,
+    'our_calls',
+    lambda *given: fake(benchmark.OURS if len(given) == 3 else benchmark.ALONE),
   )
-  monkeypatch.setattr(benchmark, 'torch_calls', lambda *given: fake('torch') if torch else {})
+  theirs = fake(benchmark.THEIRS) if torch else {}
+  monkeypatch.setattr(benchmark, 'training_calls', lambda *given: theirs)
   monkeypatch.setattr(
-    benchmark, 'measure',
+    benchmark, 'measure_in_turns',
     lambda calls, *given: {key: SECONDS[kind] / rates[side] for key, (side, kind) in calls.items()},
   )  # fmt: skip
-  if torch:
-    pytest.importorskip('torch')  # the report names its version
-  written = tmp_path / 'report.json'
-  report = benchmark.main([f'--json={written}'])
-  assert json.loads(written.read_text()) == report
-  assert set(report['seconds']) == set(rates) - ({'torch'} if not torch else set())
-  ours = report['images_a_second']['jax']
+  written = tmp_path / 'result.json'
+  result = benchmark.main([f'--json={written}'])
+  assert json.loads(written.read_text()) == result
+  rows = {(row['side'], row['update']): row for row in result['rows']}
+  sides = set(rates) - (set() if torch else {benchmark.THEIRS})
+  assert set(rows) == {(side, name) for side in sides for name in (*SECONDS, 'training')}
+  ours = {name: row['images_a_second'] for (side, name), row in rows.items() if side == 'ours'}
   np.testing.assert_allclose(ours['discriminator'], 2 * 16)
   np.testing.assert_allclose(ours['training'], 2 * 16 / (18 / 16 + 20 / 8))
-  assert ('times_as_fast' in report) == torch
-  if torch:
-    np.testing.assert_allclose(list(report['times_as_fast'].values()), 4)
+  for (side, _), row in rows.items():
+    np.testing.assert_allclose(row['times_ours'], 2 / rates[side])
+  table = markdown.block('gan_training', result)
+  assert ('| | ours | ours on one device | PyTorch |' in table) == torch
+  assert '| training, all in their shares |' in table
   shown = capsys.readouterr().out
   assert ('no comparison' in shown) != torch
-  assert 'one device' in shown
+  assert ('4.00 times as fast as PyTorch' in shown) == torch
+  assert benchmark.ALONE in shown

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks import generator, renderer
+from benchmarks.support import convolutions, markdown
+from gan2shape_jax.weights import save_safetensors
+from tests.support import small_fit
 
 CONFIG = """
 from configs import heads
@@ -43,6 +46,7 @@ def test_renderer(hasty_compiler, tmp_path, capsys):
     assert row['gradient_depth'] < 1e-3 or not exact
     assert row['gradient_views'] < 1e-3 or not exact
   assert 'coverage' in capsys.readouterr().out
+  assert '| points splatted |' in markdown.block('renderer', report)
 
 
 def test_growth_is_the_exponent():
@@ -65,11 +69,14 @@ def test_what_takes_too_long_is_left_out(capsys):
   report = renderer.main(['--sizes=16', '--views=1', '--rounds=1', '--patience=-1'])
   assert {row['seconds'] for row in report['rows']} == {None}
   assert report['growth'] == report['compared'] == []
+  assert '| ours | - | - | - |' in markdown.block('renderer', report)
 
 
-def test_generator(hasty_compiler, tmp_path, testdata, capsys):
-  path, written = tmp_path / 'config.py', tmp_path / 'report.json'
-  path.write_text(CONFIG.format(weights=str(testdata / 'golden' / 'a_stylegan2_32.pt')))
+def test_generator(hasty_compiler, tmp_path, capsys):
+  path, written, gan = (tmp_path / name for name in ('config.py', 'report.json', 'a.safetensors'))
+  fixed = small_fit.frozen()
+  save_safetensors(gan, {'generator': fixed.generator, 'discriminator': fixed.discriminator})
+  path.write_text(CONFIG.format(weights=str(gan)))
   given = [f'--config={path}', '--batches=2', '--ways=vmapped kernels', '--rounds=1']
   report = generator.main([*given, '--seconds=0', f'--json={written}'])
   assert json.loads(written.read_text()) == report
@@ -84,6 +91,7 @@ def test_generator(hasty_compiler, tmp_path, testdata, capsys):
   assert rows['ours', 'forward']['times_ours'] == 1
   assert rows['ours', 'forward']['difference'] == 0
   assert 'vmapped kernels' in capsys.readouterr().out
+  assert '(1.0) |' in markdown.block('generator', report)
 
 
 @pytest.mark.parametrize('up', [False, True])
@@ -99,7 +107,7 @@ def test_every_way_computes_the_same_convolution(up):
 
   @jax.jit
   def all_ways(x, style):
-    return [way(layer, x, style, demodulation, up) for way in generator.WAYS.values()]
+    return [way(layer, x, style, demodulation, up) for way in convolutions.WAYS.values()]
 
   first, *others = map(np.asarray, all_ways(x, style))
   assert first.shape == ((3, 8, 8, 5) if up else (3, 4, 4, 5))

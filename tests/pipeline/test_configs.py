@@ -9,7 +9,12 @@ import pathlib
 import jax
 import pytest
 
-from benchmarks.full_size import GANS, count_parameters, full_size_shapes, run_all
+from benchmarks.support.full_size_programs import (
+  GANS,
+  count_parameters,
+  full_size_shapes,
+  run_all,
+)
 from gan2shape_jax.errors import WeightsError
 from gan2shape_jax.pipeline import config_checks, frozen_weights, setup
 from gan2shape_jax.pipeline.masks import check_category

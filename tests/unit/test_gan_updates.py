@@ -61,7 +61,7 @@ def run(kind, settings, mesh, state, images):
 @pytest.mark.parametrize('kind', KINDS)
 def test_an_update_is_pytorchs(kind):
   torch = pytest.importorskip('torch')
-  from benchmarks import torch_gan
+  from benchmarks.support import torch_gan
 
   to_torch = lambda array: torch.tensor(np.asarray(array, np.float64))
   first = lambda array: to_torch(np.moveaxis(np.asarray(array), -1, 1))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import scaling
+from benchmarks.support import layouts
 from gan2shape_jax.config import get_default_config
 from gan2shape_jax.errors import SettingsError
 from gan2shape_jax.pipeline import collection
@@ -158,7 +158,7 @@ def collectives(built, layout, name):
     projections = jax.tree.map(lambda leaf: leaf[:, None], batch)
     lowered = built.step3.lower(state, instances, projections, shared, 0, 0.0, flip=True)
   text = lowered.compile().as_text()
-  return scaling.collectives(text)
+  return layouts.collectives(text)
 
 
 @pytest.mark.parametrize('name', ['step1', 'step2', 'step3'])

@@ -1,7 +1,7 @@
 """A collection over several processes and devices, killed at random: nothing may be lost or differ.
 
-  python -m benchmarks.soak --pictures=200 --kills=3
-  python -m benchmarks.soak --pictures=10000 --kills=0     memory alone
+  python -m tests.stress.soak --pictures=200 --kills=3
+  python -m tests.stress.soak --pictures=10000 --kills=0     memory alone
 
 Fits samples of the embedded GAN with tiny networks twice: undisturbed in one process, and in
 several, of which all are killed (SIGKILL) at random moments and started again; each process has

@@ -1,15 +1,22 @@
 """The steps of a fit of several pictures on several devices, ready to be timed."""
 
+import re
 from collections.abc import Callable
 
 import jax
 from ml_collections import ConfigDict
 
-from benchmarks import measuring
+from benchmarks.support import subjects, timing
 from gan2shape_jax.pipeline.assembly import Assembly
 from gan2shape_jax.reconstruction import parallel
 from gan2shape_jax.reconstruction.parallel import Layout
 from gan2shape_jax.reconstruction.state import Instance
+
+
+def collectives(text: str) -> list[str]:
+  """The operations between devices in a compiled program's text."""
+  names = 'all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter'
+  return re.findall(rf'= \S+ ({names})(?:-start)?\(', text)
 
 
 class LaidOut:
@@ -26,20 +33,23 @@ class LaidOut:
     """
     self._flips, self._place = flips, place
     self._built = parallel.build(shared.networks, shared.settings, place)
-    self._params = jax.device_get(measuring.starting_params(shared, instance))
+    self._params = jax.device_get(subjects.starting_params(shared, instance))
     self._instances = place.stacked([instance] * place.pictures)
     self._frozen = place.shared(shared.frozen)
     self._keys = place.stacked([jax.random.key(0)] * place.pictures)
 
-  def call(self, step: int) -> Callable:
-    """A function without arguments that does one iteration of a step (1, 2 or 3)."""
-    state, program, rest, static = self._parts(step)
-    return measuring.stepping(lambda state: program(state, *rest, **static), state)
+  def compiled(self, step: int) -> tuple[Callable, str]:
+    """Compiles a step (1, 2 or 3).
 
-  def compiled_text(self, step: int) -> str:
-    """The compiled program of a step (1, 2 or 3)."""
+    Args:
+      step: its number.
+
+    Returns:
+      A function without arguments that does one iteration, and the compiled program's text.
+    """
     state, program, rest, static = self._parts(step)
-    return program.lower(state, *rest, **static).compile().as_text()
+    compiled = program.lower(state, *rest, **static).compile()
+    return timing.stepping(lambda state: compiled(state, *rest), state), compiled.as_text()
 
   def _parts(self, step):
     """State, program, other arguments and static arguments."""
@@ -49,8 +59,8 @@ class LaidOut:
     if step == 1:
       scene = built.observe(params, instances, frozen, flip=self._flips.flip1)
       return state, built.step1, (scene, instances, frozen), {}
-    origin = built.origin(params, instances, frozen)
-    own = origin, instances.latent, self._keys, frozen, 0
+    source = built.source(params, instances, frozen)
+    own = source, instances.latent, self._keys, frozen, 0
     if step == 2:
       return state, built.step2, own, {}
     batch = built.collect(params, *own)

@@ -1,13 +1,15 @@
 """Fixed workloads, so that figures of different days and machines compare as ratios to them."""
 
+import functools
 import importlib.util
 import statistics
 import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from benchmarks.measuring import seconds_of
+from benchmarks.support.timing import seconds_of
 
 
 def calibrate(rounds: int) -> list[float]:
@@ -19,17 +21,23 @@ def calibrate(rounds: int) -> list[float]:
   Returns:
     Seconds of each round.
   """
+  x, order = _given()
+  jax.block_until_ready(_workload(x, order))
+  return [seconds_of(lambda: _workload(x, order), 1) for _ in range(rounds)]
 
-  @jax.jit
-  def workload(x, order):
-    for _ in range(8):
-      x = jnp.tanh(x @ x * 0.03).reshape(-1)[order].reshape(x.shape)
-    return x
 
-  x = jax.random.normal(jax.random.key(0), (1024, 1024))
-  order = jax.random.permutation(jax.random.key(1), x.size)
-  jax.block_until_ready(workload(x, order))
-  return [seconds_of(lambda: workload(x, order), 1) for _ in range(rounds)]
+@jax.jit
+def _workload(x, order):
+  for _ in range(8):
+    x = jnp.tanh(x @ x * 0.03).reshape(-1)[order].reshape(x.shape)
+  return x
+
+
+@functools.cache
+def _given():
+  random = np.random.default_rng(0)
+  x = random.standard_normal((1024, 1024), np.float32)
+  return jax.device_put((x, random.permutation(x.size).astype(np.int32)))
 
 
 def calibrate_torch(rounds: int) -> float | None:
@@ -39,7 +47,7 @@ def calibrate_torch(rounds: int) -> float | None:
     rounds: of which the median is taken.
 
   Returns:
-    The median; `steps.ORIGINAL_CALIBRATION` where the original was timed.
+    The median; `original.CALIBRATION` where the original was timed.
   """
   if importlib.util.find_spec('torch') is None:
     return None

@@ -1,4 +1,4 @@
-"""Other ways to the depth seen in a view, beside which `benchmarks/renderer.py` puts ours.
+"""Other ways to the depth seen in a view, beside which `benchmarks.renderer` puts ours.
 
 Each takes a canonical depth map [height, width] and a view [6], and gives the depth in the view,
 infinite where nothing is seen. `splat` and `fragments` are z-buffers in JAX: a scatter keeps the
