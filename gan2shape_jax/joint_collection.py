@@ -5,6 +5,7 @@ networks see them, the sources of step 2 and the projections of step 3, read one
 stays is `networks.safetensors`, from which the reconstruction of single pictures starts.
 """
 
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from gan2shape_jax.artefacts.events import Events
 from gan2shape_jax.assembly import Assembly, assemble
 from gan2shape_jax.checkpoints import Checkpoints
 from gan2shape_jax.folder_lock import locked
+from gan2shape_jax.last_state import LastState
 from gan2shape_jax.masks import check_category, mask_finder
 from gan2shape_jax.picture_latents import LatentFinder, check_latents
 from gan2shape_jax.progress import Progress
@@ -229,6 +231,7 @@ def _follow(run: _Run, events, state, position, checkpoints, curves):
   plan, progress = run.shared.plan, run.progress
   total, params, ran = plan.total(), state.params, set()
   done = plan.done_before(position)
+  last = LastState(run.stop, 'the training', done, total)
   begins = True
   while done < total:
     if begins:
@@ -240,13 +243,19 @@ def _follow(run: _Run, events, state, position, checkpoints, curves):
     done, params = plan.done_before(event.position), event.state.params
     stopping = run.stop()
     saves = stopping or event.boundary or done % run.config.checkpoint.every == 0
-    if saves or progress.due():
+    keeps = not saves and last.due()
+    if saves or keeps or progress.due():
       _report(run, event, done, curves)
     if begins or event.boundary:  # compiling and collecting do not count as speed
       progress.restart(done)
     begins = event.boundary
+    last.finished(done)
     if saves:
-      checkpoints.save(done, driver.saved(event.state, event.position))
+      with last.saving(done):
+        checkpoints.save(done, driver.saved(event.state, event.position))
+    elif keeps:
+      tree = driver.saved(event.state, event.position)
+      last.keep(done, tree, functools.partial(checkpoints.save, done))
     if stopping and done < total:
       raise Preempted(f'{run.workdir}: stopped at iteration {done}/{total}, saved')
   return params

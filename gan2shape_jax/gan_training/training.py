@@ -6,6 +6,7 @@ fixed latents, after so many images) beside `samples/real.png`, and
 the seed and the iteration, so a resumed training equals an unbroken one.
 """
 
+import functools
 import pathlib
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from gan2shape_jax.gan_training.settings import (
   settings_from_config,
 )
 from gan2shape_jax.gan_training.state import TrainState, initial_state
+from gan2shape_jax.last_state import LastState
 from gan2shape_jax.progress import Progress
 from gan2shape_jax.reconstruction.parallel import data_mesh
 from gan2shape_jax.reconstruction.setup import SettingsError, chosen_devices
@@ -94,6 +96,7 @@ def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices,
     mirror=settings.mirror,
     place=lambda batch: updates.place_images(batch, mesh, settings),
   )
+  last = LastState(stop, 'the training', done, total)
   with batches, Events(workdir / 'events') as events:
     before, since, terms = done, None, {}
     while done < total:
@@ -104,7 +107,9 @@ def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices,
         progress.restart(done)
         before, since = done, time.monotonic()
       ends = done == total or stop()
-      if ends or progress.due() or done % own.events_every == 0 or due(own.checkpoint_every):
+      saves = ends or due(own.checkpoint_every)
+      keeps = not saves and last.due()
+      if saves or keeps or progress.due() or done % own.events_every == 0:
         values = {name: float(value) for name, value in terms.items()}
         _check_finite(values, workdir, done)
         if done % own.events_every == 0:
@@ -120,8 +125,13 @@ def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices,
         pictures.write_png(workdir / 'samples' / f'{shown:08d}.png', sheet)
       if due(own.snapshot_every):
         outputs.write_snapshot(_snapshot_path(workdir, shown), _one_copy(state), settings, shown)
-      if ends or due(own.checkpoint_every):
-        checkpoints.save(done, {'state': jax.tree.leaves(state)})
+      last.finished(done)
+      tree = {'state': jax.tree.leaves(state)}
+      if saves:
+        with last.saving(done):
+          checkpoints.save(done, tree)
+      elif keeps:
+        last.keep(done, tree, functools.partial(checkpoints.save, done))
       if ends and done < total:
         raise Preempted(f'{workdir}: stopped by SIGTERM after {shown} images; saved')
   progress.close()
