@@ -16,7 +16,12 @@ from gan2shape_jax.folder_lock import locked
 from gan2shape_jax.jobs import Job
 from gan2shape_jax.masks import check_category, mask_finder
 from gan2shape_jax.picture_latents import LatentFinder, check_latents
-from gan2shape_jax.picture_results import missing_kinds, write_missing, write_picture
+from gan2shape_jax.picture_results import (
+  lacks_gan_videos,
+  missing_kinds,
+  write_missing,
+  write_picture,
+)
 from gan2shape_jax.preparation import Preparation, prepare
 from gan2shape_jax.progress import Stopwatch
 from gan2shape_jax.reconstruction import setup
@@ -239,6 +244,13 @@ def _write_missing(config, workdir, pictures, done) -> bool:
       print(f'{name}: nothing could be added to its results: {error}', file=sys.stderr)
     else:
       print(f'{name}: {", ".join(written)} written from its factors', file=sys.stderr)
+      if 'videos' in written and lacks_gan_videos(config, workdir / name):
+        print(
+          f'{name}: views and lights through the GAN are not among them, as the encoder of its fit '
+          f'is not kept: to have them, remove {workdir / name / "timing.json"}, and the same '
+          'command fits it again',
+          file=sys.stderr,
+        )
   return True
 
 
