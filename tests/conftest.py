@@ -23,9 +23,9 @@ SLOW = (
   'api', 'artefacts', 'bad_input', 'benchmarks', 'benchmarks_nets', 'configs', 'direct', 'driver',
   'evaluate', 'fitting', 'gan_augmentation', 'gan_losses', 'gan_quality', 'gan_training',
   'gan_updates', 'golden', 'head_rendering', 'hosts', 'importers', 'interruption', 'inversion',
-  'invert_command', 'joint_driver', 'joint_views', 'page', 'parallel', 'parsing', 'photo_texture',
-  'precision', 'predict', 'pretrain', 'projection_table', 'refinement', 'renderer', 'run',
-  'samples', 'stylegan2', 'true_views', 'warping', 'wheel', 'without_discriminator',
+  'invert_command', 'joint_driver', 'joint_views', 'kill_results', 'page', 'parallel', 'parsing',
+  'photo_texture', 'precision', 'predict', 'pretrain', 'projection_table', 'refinement', 'renderer',
+  'run', 'samples', 'stylegan2', 'true_views', 'warping', 'wheel', 'without_discriminator',
 )  # fmt: skip
 
 TESTDATA = pathlib.Path(__file__).parent / 'testdata'
