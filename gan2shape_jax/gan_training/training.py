@@ -6,6 +6,7 @@ fixed latents, after so many images) beside `samples/real.png`, and
 the seed and the iteration, so a resumed training equals an unbroken one.
 """
 
+import functools
 import pathlib
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from gan2shape_jax.gan_training.training_images import TrainingImages, load_imag
 from gan2shape_jax.pipeline.setup import chosen_devices
 from gan2shape_jax.reconstruction.parallel import data_mesh
 from gan2shape_jax.runtime import cpu_devices
+from gan2shape_jax.runtime.last_state import LastState
 from gan2shape_jax.runtime.progress import Progress
 from gan2shape_jax.storage import atomic_files
 from gan2shape_jax.storage.checkpoints import Checkpoints
@@ -96,6 +98,7 @@ def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices,
     mirror=settings.mirror,
     place=lambda batch: updates.place_images(batch, mesh, settings),
   )
+  last = LastState(stop, 'the training', done, total)
   with batches, Events(workdir / 'events') as events:
     before, since, terms = done, None, {}
     while done < total:
@@ -106,7 +109,9 @@ def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices,
         progress.restart(done)
         before, since = done, time.monotonic()
       ends = done == total or stop()
-      if ends or progress.due() or done % own.events_every == 0 or due(own.checkpoint_every):
+      saves = ends or due(own.checkpoint_every)
+      keeps = not saves and last.due()
+      if saves or keeps or progress.due() or done % own.events_every == 0:
         values = {name: float(value) for name, value in terms.items()}
         _check_finite(values, workdir, done)
         if done % own.events_every == 0:
@@ -122,8 +127,13 @@ def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices,
         image_files.write_png(workdir / 'samples' / f'{shown:08d}.png', sheet)
       if due(own.snapshot_every):
         outputs.write_snapshot(_snapshot_path(workdir, shown), _one_copy(state), settings, shown)
-      if ends or due(own.checkpoint_every):
-        checkpoints.save(done, {'state': jax.tree.leaves(state)})
+      last.finished(done)
+      tree = {'state': jax.tree.leaves(state)}
+      if saves:
+        with last.saving(done):
+          checkpoints.save(done, tree)
+      elif keeps:
+        last.keep(done, tree, functools.partial(checkpoints.save, done))
       if ends and done < total:
         raise Preempted(f'{workdir}: stopped by SIGTERM after {shown} images; saved')
   progress.close()

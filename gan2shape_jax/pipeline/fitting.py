@@ -16,6 +16,7 @@ from gan2shape_jax.pipeline.jobs import Fit, Job
 from gan2shape_jax.reconstruction import driver, parallel, programs
 from gan2shape_jax.reconstruction.parallel import Layout
 from gan2shape_jax.reconstruction.state import FitState, Projections
+from gan2shape_jax.runtime.last_state import LastState
 from gan2shape_jax.runtime.profiling import Traces
 from gan2shape_jax.runtime.progress import Progress
 from gan2shape_jax.storage.curves import Events
@@ -125,7 +126,8 @@ class Fitter:
     """Runs the driver to its end, saving and showing on the way; returns the last state."""
     plan = self._plan
     saved_stage = position.stage if position.step == driver.STEP3 and position.iteration else -1
-    progress.restart(plan.done_before(position))
+    progress.restart(done := plan.done_before(position))
+    last = LastState(self._stop, progress.label, done, plan.total())
     saved_at = time.monotonic()
     while (kind := _kind(plan, position)) is not None:
       part = driver.STEP_NAMES[kind[0]]
@@ -139,26 +141,36 @@ class Fitter:
         stopping = self._stop()
         late = time.monotonic() - saved_at > _LONGEST  # whatever the load, little is ever lost
         saves = stopping or event.boundary or late or done % self._config.checkpoint.every == 0
-        if saves or compiles or progress.due():
+        keeps = not saves and last.due()
+        if saves or keeps or compiles or progress.due():
           self._report(jobs, event, done, progress, errors)
       if compiles or event.boundary:
         self._compiled.add(kind)
         progress.restart(done)
-      if saves and jobs[0].checkpoints is not None:
+      last.finished(done)
+      if (saves or keeps) and jobs[0].checkpoints is not None:
+        # Projections are only needed to go on within step 3.
+        projections = None
+        if position.iteration and event.projections is not None and saved_stage != position.stage:
+          projections = event.projections
+        save = functools.partial(
+          self._save, jobs, position=position, projections=projections, errors=dict(errors)
+        )
         with _shared_clock(jobs, 'checkpoints'):
-          # Projections are only needed to go on within step 3.
-          projections = None
-          if position.iteration and event.projections is not None and saved_stage != position.stage:
-            saved_stage, projections = position.stage, event.projections
-          self._save(jobs, state, position, projections, errors)
-        saved_at = time.monotonic()
+          if keeps:
+            last.keep(done, state, save)
+          else:
+            with last.saving(done):
+              save(state)
+            saved_at = time.monotonic()
+            saved_stage = saved_stage if projections is None else position.stage
       if len(errors) == len(jobs):
         break
       if stopping:
         raise Preempted(f'{progress.label}: stopped at iteration {done}/{plan.total()}, saved')
     return state
 
-  def _save(self, jobs, state, position, projections, errors):
+  def _save(self, jobs, state, *, position, projections, errors):
     state, projections = jax.device_get((state, projections))
     done = self._plan.done_before(position)
     for k, job in enumerate(jobs):

@@ -5,6 +5,7 @@ networks see them, the origins of step 2 and the projections of step 3, read one
 stays is `networks.safetensors`, from which the reconstruction of single pictures starts.
 """
 
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from gan2shape_jax.pipeline.picture_latents import LatentFinder, check_latents
 from gan2shape_jax.reconstruction import driver, joint_driver
 from gan2shape_jax.reconstruction.state import Factors, FitState, Instance, Projections
 from gan2shape_jax.reconstruction.step2_projection import Origin
+from gan2shape_jax.runtime.last_state import LastState
 from gan2shape_jax.runtime.progress import Progress
 from gan2shape_jax.storage import atomic_files
 from gan2shape_jax.storage.array_store import ArrayStore
@@ -231,6 +233,7 @@ def _follow(run: _Run, events, state, position, checkpoints, curves):
   plan, progress = run.shared.plan, run.progress
   total, params, ran = plan.total(), state.params, set()
   done = plan.done_before(position)
+  last = LastState(run.stop, 'the training', done, total)
   begins = True
   while done < total:
     if begins:
@@ -242,13 +245,19 @@ def _follow(run: _Run, events, state, position, checkpoints, curves):
     done, params = plan.done_before(event.position), event.state.params
     stopping = run.stop()
     saves = stopping or event.boundary or done % run.config.checkpoint.every == 0
-    if saves or progress.due():
+    keeps = not saves and last.due()
+    if saves or keeps or progress.due():
       _report(run, event, done, curves)
     if begins or event.boundary:  # compiling and collecting do not count as speed
       progress.restart(done)
     begins = event.boundary
+    last.finished(done)
     if saves:
-      checkpoints.save(done, driver.saved(event.state, event.position))
+      with last.saving(done):
+        checkpoints.save(done, driver.saved(event.state, event.position))
+    elif keeps:
+      tree = driver.saved(event.state, event.position)
+      last.keep(done, tree, functools.partial(checkpoints.save, done))
     if stopping and done < total:
       raise Preempted(f'{run.workdir}: stopped at iteration {done}/{total}, saved')
   return params

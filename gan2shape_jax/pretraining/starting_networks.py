@@ -1,5 +1,6 @@
 """Training of starting networks, resumable, as a function of (config, workdir)."""
 
+import functools
 import pathlib
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from gan2shape_jax.pipeline.frozen_weights import load_frozen
 from gan2shape_jax.pretraining import symmetric_autoencoder
 from gan2shape_jax.reconstruction import region
 from gan2shape_jax.reconstruction.state import FitState
+from gan2shape_jax.runtime.last_state import LastState
 from gan2shape_jax.runtime.progress import Progress
 from gan2shape_jax.storage import atomic_files
 from gan2shape_jax.storage.checkpoints import Checkpoints
@@ -87,6 +89,7 @@ def _train(config, workdir, claim, every, dtype, stop, images):
     state = jax.tree.unflatten(structure, restored['state'])
   target = jnp.asarray(setup.prior_depth(config, region.box_mask(own.box, config.image_size)))
   progress = Progress(total, done=done, label='pretraining')
+  last = LastState(stop, 'the training', done, total)
   while done < total:
     if done in (0, own.prior_iterations):
       state = programs.fresh(state.params, phase(done))
@@ -101,14 +104,20 @@ def _train(config, workdir, claim, every, dtype, stop, images):
     done += 1
     stopping = stop()  # asked once: what is said to be saved must have been
     saves = done % every == 0 or done == total or stopping
-    if saves or progress.due():
+    keeps = not saves and last.due()
+    if saves or keeps or progress.due():
       value = float(terms['total'])
       if not np.isfinite(value):
         raise FitError(f'{workdir}: iteration {done}: the loss is not finite, expected a number')
     if progress.due():
       progress.update(done, ('prior fit', 'networks')[phase(done - 1)], value)
+    last.finished(done)
+    tree = {'state': jax.tree.leaves(state)}
     if saves:
-      checkpoints.save(done, {'state': jax.tree.leaves(state)})
+      with last.saving(done):
+        checkpoints.save(done, tree)
+    elif keeps:
+      last.keep(done, tree, functools.partial(checkpoints.save, done))
     if stopping and done < total:
       raise Preempted(f'{workdir}: stopped by SIGTERM at iteration {done}; saved')
   progress.close()
