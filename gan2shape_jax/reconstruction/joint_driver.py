@@ -121,57 +121,43 @@ def train(
   Yields:
     An `Event` after every iteration, without projections.
   """
-  for stage in range(position.stage, len(plan.stages)):
-    for step in (PRIOR, STEP1, STEP2, STEP3):
-      if (stage, step) < (position.stage, position.step):
-        continue
-      length = plan.length(stage, step)
-      first = position.iteration if (stage, step) == (position.stage, position.step) else 0
-      for store, used in zip(stores, (STEP2, STEP3), strict=True):
-        if step != used:
-          store.clear()
-      if first >= length:
-        continue
-      if not first:
-        state = programs.fresh(state.params, step)
-      order_key, draw_key, collect_key = _step_keys(key, stage, step)
-      if step == STEP2:
-        _collect_origins(programs, state, instance, count, frozen, stores.origins, stage)
-      elif step == STEP3 and not first:
-        _collect_projections(
-          programs, state, instance, count, frozen, plan, collect_key, stores.projections, stage
-        )
-      for k in range(first, length):
-        turn, place = divmod(k, count)
-        if k == first or not place:
-          order = _order(order_key, turn, count)
-        number = int(order[place])
-        if step == PRIOR:
-          state, terms = programs.fit_prior(state, instance(number).image, prior_depth(number))
-        elif step == STEP1:
-          picture = instance(number)
-          scene = programs.observe(state.params, picture, frozen, flip=plan.stages[stage].flip1)
-          state, terms = programs.step1(state, scene, picture, frozen)
-        elif step == STEP2:
-          origin = stores.origins.get(stage, number, 0)
-          state, terms = programs.step2(state, origin, instance(number).latent, draw_key, frozen, k)
-        else:
-          # Each pass takes the next batch of every picture.
-          index = batch_index(turn, plan.collect_iters, skip_first=plan.skip_first_batch)
-          batch = stores.projections.get(stage, number, index)
-          batches = jax.tree.map(lambda leaf: leaf[None], batch)
-          state, terms = programs.step3(
-            state, instance(number), batches, frozen, 0, 0.0, flip=plan.stages[stage].flip3
-          )
-        last = k + 1 == length
-        after = Position(stage, step, k + 1) if not last else _next(stage, step)
-        yield Event(after, state, None, terms, (stage, step), last)
-  for store in stores:
-    store.clear()
-
-
-def _next(stage, step):
-  return Position(stage, step + 1) if step < STEP3 else Position(stage + 1)
+  for segment in plan.segments(position):
+    stage, step, first, length, flip = segment
+    for store, used in zip(stores, (STEP2, STEP3), strict=True):
+      if step != used:
+        store.clear()
+    if not first:
+      state = programs.fresh(state.params, step)
+    order_key, draw_key, collect_key = _step_keys(key, stage, step)
+    if step == STEP2:
+      _collect_origins(programs, state, instance, count, frozen, stores.origins, stage)
+    elif step == STEP3 and not first:
+      _collect_projections(
+        programs, state, instance, count, frozen, plan, collect_key, stores.projections, stage
+      )
+    for k in range(first, length):
+      turn, place = divmod(k, count)
+      if k == first or not place:
+        order = _order(order_key, turn, count)
+      number = int(order[place])
+      if step == PRIOR:
+        state, terms = programs.fit_prior(state, instance(number).image, prior_depth(number))
+      elif step == STEP1:
+        picture = instance(number)
+        scene = programs.observe(state.params, picture, frozen, flip=flip)
+        state, terms = programs.step1(state, scene, picture, frozen)
+      elif step == STEP2:
+        origin = stores.origins.get(stage, number, 0)
+        state, terms = programs.step2(state, origin, instance(number).latent, draw_key, frozen, k)
+      else:
+        # Each pass takes the next batch of every picture.
+        index = batch_index(turn, plan.collect_iters, skip_first=plan.skip_first_batch)
+        batch = stores.projections.get(stage, number, index)
+        batches = jax.tree.map(lambda leaf: leaf[None], batch)
+        state, terms = programs.step3(state, instance(number), batches, frozen, 0, 0.0, flip=flip)
+      yield Event(segment.after(k + 1), state, None, terms, (stage, step), k + 1 == length)
+    for store in stores:
+      store.clear()
 
 
 def _step_keys(key, stage, step):
