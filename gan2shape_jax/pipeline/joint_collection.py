@@ -5,6 +5,7 @@ networks see them, the origins of step 2 and the projections of step 3, read one
 stays is `networks.safetensors`, from which the reconstruction of single pictures starts.
 """
 
+import contextlib
 import functools
 import pathlib
 import time
@@ -24,7 +25,7 @@ from gan2shape_jax.pipeline.picture_latents import LatentFinder, check_latents
 from gan2shape_jax.reconstruction import driver, joint_driver
 from gan2shape_jax.reconstruction.state import Factors, FitState, Instance, Projections
 from gan2shape_jax.reconstruction.step2_projection import Origin
-from gan2shape_jax.runtime.last_state import LastState
+from gan2shape_jax.runtime.following import Course, follow
 from gan2shape_jax.runtime.progress import Progress
 from gan2shape_jax.storage import atomic_files
 from gan2shape_jax.storage.array_store import ArrayStore
@@ -180,7 +181,18 @@ def _train(run: _Run, pictures: Sequence) -> dict:
     position=position,
   )
   with Events(run.workdir / 'events') as curves:
-    params = _follow(run, events, state, position, checkpoints, curves)
+    last = follow(
+      events,
+      _course(run, position),
+      save=lambda event, done: (
+        driver.saved(event.state, event.position),
+        functools.partial(checkpoints.save, done),
+      ),
+      report=functools.partial(_report, run, curves),
+      stop=run.stop,
+      progress=progress,
+    )
+  params = (state if last is None else last.state).params
   if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
     raise FitError(
       f'{run.workdir}: after the last step the networks are not finite, expected numbers '
@@ -228,39 +240,29 @@ def _prior_depth(config, picture, mask):
     raise FitError(f'{picture.path}: {error}') from error
 
 
-def _follow(run: _Run, events, state, position, checkpoints, curves):
-  """Runs the driver to its end, saving and showing on the way; returns the last parameters."""
-  plan, progress = run.shared.plan, run.progress
-  total, params, ran = plan.total(), state.params, set()
-  done = plan.done_before(position)
-  last = LastState(run.stop, 'the training', done, total)
-  begins = True
-  while done < total:
-    if begins:
-      stage, step, _ = plan.position(done)
-      compiles = '' if step in ran else ', compiling'
-      progress.note(f'{driver.place(plan, stage, step)} begins{compiles}')
-      ran.add(step)
-    event = next(events)
-    done, params = plan.done_before(event.position), event.state.params
-    stopping = run.stop()
-    saves = stopping or event.boundary or done % run.config.checkpoint.every == 0
-    keeps = not saves and last.due()
-    if saves or keeps or progress.due():
-      _report(run, event, done, curves)
-    if begins or event.boundary:  # compiling and collecting do not count as speed
-      progress.restart(done)
-    begins = event.boundary
-    last.finished(done)
-    if saves:
-      with last.saving(done):
-        checkpoints.save(done, driver.saved(event.state, event.position))
-    elif keeps:
-      tree = driver.saved(event.state, event.position)
-      last.keep(done, tree, functools.partial(checkpoints.save, done))
-    if stopping and done < total:
-      raise Preempted(f'{run.workdir}: stopped at iteration {done}/{total}, saved')
-  return params
+def _course(run: _Run, position) -> Course:
+  """How the driver is followed."""
+  plan, every, ran = run.shared.plan, run.config.checkpoint.every, set()
+  start, total = plan.done_before(position), plan.total()
+
+  @contextlib.contextmanager
+  def iteration(done):
+    stage, step, number = plan.position(done)
+    compiles = step not in ran
+    if not number or done == start:
+      then = ', compiling' if compiles else ''
+      run.progress.note(f'{driver.place(plan, stage, step)} begins{then}')
+    yield compiles
+    ran.add(step)
+
+  return Course(
+    'the training',
+    start,
+    total,
+    iteration,
+    saves_at=lambda done: done % every == 0,
+    stopped=lambda done: f'{run.workdir}: stopped at iteration {done}/{total}, saved',
+  )
 
 
 def _resume(checkpoints, shared: Assembly):
@@ -278,7 +280,7 @@ def _resume(checkpoints, shared: Assembly):
   return driver.restored(tree, state), position
 
 
-def _report(run: _Run, event, done, curves):
+def _report(run: _Run, curves, event, done):
   """Refuses losses that are no numbers, shows the total and writes all."""
   plan, names = run.shared.plan, run.names
   terms = {name: float(value) for name, value in event.terms.items()}

@@ -16,7 +16,7 @@ from gan2shape_jax.pipeline.assembly import Assembly
 from gan2shape_jax.pipeline.jobs import Job
 from gan2shape_jax.reconstruction import parallel, programs
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan
-from gan2shape_jax.runtime import last_state
+from gan2shape_jax.runtime import following, last_state
 from gan2shape_jax.runtime.profiling import Traces
 from gan2shape_jax.runtime.progress import Stopwatch
 from gan2shape_jax.storage.checkpoints import Checkpoints
@@ -132,7 +132,7 @@ def test_a_direct_fit_that_is_no_number_is_told(fitter, tmp_path):
 
 
 def test_checkpoints_are_not_far_apart_in_time_either(fitter, tmp_path, monkeypatch):
-  monkeypatch.setattr(fitting, '_LONGEST', -1.0)
+  monkeypatch.setattr(following, 'LONGEST', -1.0)
   made = fitter(1, factors='direct')
   made._config.checkpoint.every = 1000
   (job,) = jobs(tmp_path, (4,))
