@@ -98,27 +98,25 @@ class Fitter:
     keys = self.layout.stacked([key(job.number) for job in padded])
     events = driver.reconstruct(
       self._programs,
-      state,
+      driver.Start(state, position, projections),
       instances,
       self._frozen,
       self._plan,
       keys,
       prior_depth=prior_depth,
-      position=position,
-      projections=projections,
     )
     errors = {}
     try:
       last = follow(
         self._traced(events, position),
         self._course(jobs, position, progress),
-        save=_Saver(self._plan, jobs, position, errors) if jobs[0].checkpoints else None,
+        save=None if jobs[0].checkpoints is None else _Saver(self._plan, jobs, position, errors),
         report=functools.partial(self._report, jobs, progress, errors),
         stop=self._stop,
         progress=progress,
       )
     except FitError:
-      if self._config.data.on_error != 'skip':
+      if self._config.data.on_error != 'skip' or len(errors) < len(jobs):
         raise
       return [Fit({}, None, errors[k]) for k in range(len(jobs))]
     finally:
@@ -161,6 +159,7 @@ class Fitter:
     return driver.STEP_NAMES[segment.step], segment.kind
 
   def _traced(self, events, position):
+    """The driver's events, a few of each step made under a profiler."""
     for done in range(self._plan.done_before(position), self._plan.total()):
       part, kind = self._ahead(done)
       yield self._traces.call(part, kind not in self._compiled, events.__next__)

@@ -170,15 +170,16 @@ def _train(run: _Run, pictures: Sequence) -> dict:
   )
   events = joint_driver.train(
     run.shared.programs,
-    state,
-    lambda number: prepared.get(0, number)['instance'],
-    len(run.names),
+    driver.Start(state, position),
+    joint_driver.Pictures(
+      len(run.names),
+      lambda number: prepared.get(0, number)['instance'],
+      lambda number: prepared.get(0, number)['prior_depth'],
+    ),
     run.shared.frozen,
     plan,
     run.key,
     stores,
-    prior_depth=lambda number: prepared.get(0, number)['prior_depth'],
-    position=position,
   )
   with Events(run.workdir / 'events') as curves:
     last = follow(

@@ -122,6 +122,20 @@ class Plan(NamedTuple):
     return Position(len(self.stages))
 
 
+class Start(NamedTuple):
+  """Where a run begins: at the beginning, or at a checkpoint.
+
+  Attributes:
+    state: networks and optimiser at `position`; fresh ones are made at each change of step.
+    position: the iteration that runs first.
+    projections: of the current stage, when `position` is within step 3 of a single picture.
+  """
+
+  state: FitState
+  position: Position = BEGINNING
+  projections: Projections | None = None
+
+
 class Event(NamedTuple):
   """What the driver yields after every iteration.
 
@@ -162,15 +176,13 @@ def restored(tree: dict, like: FitState) -> FitState:
 
 def reconstruct(
   programs: Programs,
-  state: FitState,
+  start: Start,
   instance: Instance,
   frozen: Frozen,
   plan: Plan,
   key,
   *,
   prior_depth=None,
-  position: Position = BEGINNING,
-  projections: Projections | None = None,
 ) -> Iterator[Event]:
   """Runs the method on one picture from a position to the end.
 
@@ -179,18 +191,43 @@ def reconstruct(
 
   Args:
     programs: compiled functions.
-    state: networks and optimiser at `position`; fresh ones are made at each change of step.
+    start: where to begin.
     instance: the picture.
     frozen: GAN, perceptual weights, priors.
     plan: lengths of the steps.
     key: random key of the picture.
     prior_depth: [size, size] shape to start from; needed with `plan.prior_iterations`.
-    position: where to begin.
-    projections: of the current stage, when `position` is within step 3.
 
   Yields:
     An `Event` after every iteration.
   """
+  state, position, projections = start
+  del start  # programs consume the state, and other projections follow
+
+  def iterations(segment, state, key, projections):
+    """The iterations of a segment: yields (state, terms)."""
+    step, length = segment.step, segment.length
+    if step == STEP1:
+      scene = programs.observe(state.params, instance, frozen, flip=segment.flip)
+    elif step == STEP2:
+      origin = programs.origin(state.params, instance, frozen)
+    for k in range(segment.first, length):
+      if step == PRIOR:
+        state, terms = programs.fit_prior(state, instance.image, prior_depth)
+      elif step == STEP1:
+        state, terms = programs.step1(state, scene, instance, frozen)
+      elif step == STEP2:
+        state, terms = programs.step2(state, origin, instance.latent, key, frozen, k)
+      else:
+        index = batch_index(k, plan.collect_iters, skip_first=plan.skip_first_batch)
+        state, terms = programs.step3(
+          state, instance, projections, frozen, index, k / length, flip=segment.flip
+        )
+        if programs.settle is not None and k + 1 == length:
+          state, more = programs.settle(state, instance, frozen)
+          terms = terms | more
+      yield state, terms
+
   for segment in plan.segments(position):
     step_key = _fold_in(_fold_in(key, segment.stage), segment.step)
     if not segment.first:
@@ -199,10 +236,8 @@ def reconstruct(
       projections = None
     elif projections is None or not segment.first:
       projections = collect(programs, state, instance, frozen, plan, step_key)
-    iterations = _iterations(
-      programs, state, instance, frozen, plan, step_key, prior_depth, projections, segment
-    )
-    for k, (state, terms) in enumerate(iterations, start=segment.first + 1):
+    following = iterations(segment, state, step_key, projections)
+    for k, (state, terms) in enumerate(following, start=segment.first + 1):
       finished = (segment.stage, segment.step)
       yield Event(segment.after(k), state, projections, terms, finished, k == segment.length)
 
@@ -211,31 +246,6 @@ def _fold_in(key, number):
   """Folds a number into a key [], or into each of a stack's keys [pictures]."""
   fold = jax.random.fold_in
   return jax.vmap(fold, (0, None))(key, number) if key.ndim else fold(key, number)
-
-
-def _iterations(programs, state, instance, frozen, plan, key, prior_depth, projections, segment):
-  """The iterations of a segment: yields (state, terms)."""
-  step, length = segment.step, segment.length
-  if step == STEP1:
-    scene = programs.observe(state.params, instance, frozen, flip=segment.flip)
-  elif step == STEP2:
-    origin = programs.origin(state.params, instance, frozen)
-  for k in range(segment.first, length):
-    if step == PRIOR:
-      state, terms = programs.fit_prior(state, instance.image, prior_depth)
-    elif step == STEP1:
-      state, terms = programs.step1(state, scene, instance, frozen)
-    elif step == STEP2:
-      state, terms = programs.step2(state, origin, instance.latent, key, frozen, k)
-    else:
-      index = batch_index(k, plan.collect_iters, skip_first=plan.skip_first_batch)
-      state, terms = programs.step3(
-        state, instance, projections, frozen, index, k / length, flip=segment.flip
-      )
-      if programs.settle is not None and k + 1 == length:
-        state, more = programs.settle(state, instance, frozen)
-        terms = terms | more
-    yield state, terms
 
 
 def collect(programs: Programs, state: FitState, instance, frozen, plan: Plan, key) -> Projections:

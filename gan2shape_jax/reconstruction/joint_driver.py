@@ -14,18 +14,17 @@ import jax
 import numpy as np
 
 from gan2shape_jax.reconstruction.driver import (
-  BEGINNING,
   PRIOR,
   STEP1,
   STEP2,
   STEP3,
   Event,
   Plan,
-  Position,
+  Start,
   batch_index,
 )
 from gan2shape_jax.reconstruction.programs import Programs
-from gan2shape_jax.reconstruction.state import FitState, Frozen, Instance
+from gan2shape_jax.reconstruction.state import Frozen, Instance
 
 
 class Store(Protocol):
@@ -54,6 +53,20 @@ class Stores(NamedTuple):
 
   origins: Store
   projections: Store
+
+
+class Pictures(NamedTuple):
+  """All that are trained on, by their numbers.
+
+  Attributes:
+    count: how many there are.
+    instance: number -> picture, read when it is asked for.
+    prior_depth: number -> [size, size] shape to start from; needed with `Plan.prior_iterations`.
+  """
+
+  count: int
+  instance: Callable[[int], Instance]
+  prior_depth: Callable[[int], jax.Array] | None = None
 
 
 class Visit(NamedTuple):
@@ -87,16 +100,12 @@ def visit(key, stage: int, step: int, iteration: int, count: int) -> Visit:
 
 def train(
   programs: Programs,
-  state: FitState,
-  instance: Callable[[int], Instance],
-  count: int,
+  start: Start,
+  pictures: Pictures,
   frozen: Frozen,
   plan: Plan,
   key,
   stores: Stores,
-  *,
-  prior_depth: Callable[[int], jax.Array] | None = None,
-  position: Position = BEGINNING,
 ) -> Iterator[Event]:
   """Trains the networks jointly from a position to the end.
 
@@ -107,20 +116,39 @@ def train(
 
   Args:
     programs: compiled functions.
-    state: networks and optimiser at `position`; fresh ones are made at each change of step.
-    instance: number -> picture, read when it is asked for.
-    count: of pictures.
+    start: where to begin.
+    pictures: to train on.
     frozen: GAN, perceptual weights, priors.
     plan: lengths of the steps, in iterations over all pictures together; `collect_iters` is of
       each picture.
     key: random key of the run.
     stores: emptied as soon as what they hold is not needed any more.
-    prior_depth: number -> [size, size] shape to start from; needed with `plan.prior_iterations`.
-    position: where to begin.
 
   Yields:
     An `Event` after every iteration, without projections.
   """
+  (state, position, _), (count, instance, prior_depth) = start, pictures
+  del start  # programs consume the state
+
+  def collect_origins(state, stage):
+    """Keeps what all pseudo samples of a picture share; step 2 does not change it."""
+    store = stores.origins
+    for number in range(count):
+      if not store.has(stage, number):
+        store.put(stage, number, [programs.origin(state.params, instance(number), frozen)], 1)
+
+  def collect_projections(state, stage, key):
+    """Projects fresh pseudo samples of every picture with the trained encoder."""
+    store, batches = stores.projections, plan.collect_iters
+    for number in range(count):
+      if store.has(stage, number):
+        continue
+      picture = instance(number)
+      origin = programs.origin(state.params, picture, frozen)
+      own = state.params, origin, picture.latent, jax.random.fold_in(key, number)
+      collect = functools.partial(programs.collect, *own, frozen)
+      store.put(stage, number, map(collect, range(batches)), batches)
+
   for segment in plan.segments(position):
     stage, step, first, length, flip = segment
     for store, used in zip(stores, (STEP2, STEP3), strict=True):
@@ -130,11 +158,9 @@ def train(
       state = programs.fresh(state.params, step)
     order_key, draw_key, collect_key = _step_keys(key, stage, step)
     if step == STEP2:
-      _collect_origins(programs, state, instance, count, frozen, stores.origins, stage)
+      collect_origins(state, stage)
     elif step == STEP3 and not first:
-      _collect_projections(
-        programs, state, instance, count, frozen, plan, collect_key, stores.projections, stage
-      )
+      collect_projections(state, stage, collect_key)
     for k in range(first, length):
       turn, place = divmod(k, count)
       if k == first or not place:
@@ -168,22 +194,3 @@ def _step_keys(key, stage, step):
 def _order(key, turn, count):
   """The pictures' numbers in the order of a pass."""
   return np.asarray(jax.random.permutation(jax.random.fold_in(key, turn), count))
-
-
-def _collect_origins(programs, state, instance, count, frozen, store, stage):
-  """Keeps what all pseudo samples of a picture share; step 2 does not change it."""
-  for number in range(count):
-    if not store.has(stage, number):
-      store.put(stage, number, [programs.origin(state.params, instance(number), frozen)], 1)
-
-
-def _collect_projections(programs, state, instance, count, frozen, plan, key, store, stage):
-  """Projects fresh pseudo samples of every picture with the trained encoder."""
-  for number in range(count):
-    if store.has(stage, number):
-      continue
-    picture = instance(number)
-    origin = programs.origin(state.params, picture, frozen)
-    own = state.params, origin, picture.latent, jax.random.fold_in(key, number)
-    collect = functools.partial(programs.collect, *own, frozen)
-    store.put(stage, number, map(collect, range(plan.collect_iters)), plan.collect_iters)
