@@ -34,7 +34,7 @@ def texture():
 start = jax.jit(direct.start, static_argnames=('settings', 'projections'))
 depth_of = jax.jit(direct.depth_of, static_argnums=1)
 factors = jax.jit(direct.factors, static_argnums=2)
-runaway = jax.jit(of_runaway.runaway, static_argnums=3)
+runaway = jax.jit(of_runaway.runaway)
 region_of = jax.jit(direct.region_of, static_argnums=3)
 
 
