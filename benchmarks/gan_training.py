@@ -2,12 +2,12 @@
 
   python -m benchmarks.gan_training --json=gan_training.json
 
-Ours and PyTorch's (the same networks, batch and losses, checked equal in tests/test_gan_updates.py)
-are timed in turns in one run, so that what else the machine does falls on both; medians over the
-rounds. Ours take as many devices as a training takes by default, into which a processor is divided,
-and one alone. Without PyTorch only ours are timed. A mixture of the four as a training has them
-('training') ends the table. Measure on a machine that does nothing else: the load average is
-printed.
+Ours and PyTorch's (`support/torch_gan.py`, the same networks, batch and losses, checked equal in
+tests/unit/test_gan_updates.py) are timed in turns in one run, so that what else the machine does
+falls on both; medians over the rounds. Ours take as many devices as a training takes by default,
+into which a processor is divided, and one alone. Without PyTorch only ours are timed. A mixture of
+the four as a training has them ('training') ends the table. Measure on a machine that does nothing
+else: the load average is printed.
 """
 
 import functools

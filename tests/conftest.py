@@ -23,7 +23,7 @@ SLOW = (
   'api', 'artefacts', 'bad_input', 'benchmarks', 'benchmarks_nets', 'configs', 'direct', 'driver',
   'evaluate', 'fitting', 'gan_augmentation', 'gan_losses', 'gan_quality', 'gan_training',
   'gan_updates', 'golden', 'head_rendering', 'hosts', 'importers', 'interruption', 'inversion',
-  'invert_command', 'joint_driver', 'page', 'parallel', 'parsing', 'photo_texture',
+  'invert_command', 'joint_driver', 'kill_results', 'page', 'parallel', 'parsing', 'photo_texture',
   'precision', 'predict', 'pretrain', 'projection_table', 'refinement', 'renderer', 'run',
   'samples', 'stylegan2', 'true_views', 'view_terms', 'warping', 'wheel', 'without_discriminator',
 )  # fmt: skip

@@ -3,11 +3,10 @@
 import base64
 import html
 import json
-import math
 import pathlib
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from typing import NamedTuple
 
@@ -20,6 +19,8 @@ from gan2shape_jax.artefacts.mesh import Mesh, mesh_from_depth
 from gan2shape_jax.errors import ArtefactError
 from gan2shape_jax.renderer import Camera
 from gan2shape_jax.storage import atomic_files
+from gan2shape_jax.storage.statistics import is_number, mean_and_deviation
+from gan2shape_jax.storage.workdir import read_json
 
 _SHOWN = 100  # pictures in full
 _TEXTURE = 1024  # pixels of the mesh's texture and of the picture at most
@@ -69,7 +70,7 @@ def write_page(workdir, names: Sequence[str], *, title: str = 'GAN2Shape results
       be written.
   """
   workdir = pathlib.Path(workdir)
-  metrics = {name: _read_metrics(workdir / name) for name in names}
+  metrics = {name: read_json(workdir / name / 'metrics.json') for name in names}
   template = resources.files('gan2shape_jax.artefacts')
   page = template.joinpath('page.html').read_text(encoding='utf-8')
   parts = {
@@ -85,53 +86,20 @@ def write_page(workdir, names: Sequence[str], *, title: str = 'GAN2Shape results
   return path
 
 
-def mean_and_deviation(
-  metrics: Mapping[str, Mapping[str, float]],
-) -> dict[str, tuple[float, float, int]]:
-  """Statistics of each metric over the pictures that have it.
-
-  Args:
-    metrics: picture -> metric -> number; None and NaN count as absent.
-
-  Returns:
-    metric -> mean, population standard deviation, number of pictures.
-  """
-  keys = dict.fromkeys(key for row in metrics.values() for key in row)
-  statistics = {}
-  for key in keys:
-    values = np.array([row[key] for row in metrics.values() if _is_number(row.get(key))])
-    if len(values):
-      statistics[key] = float(values.mean()), float(values.std()), len(values)
-  return statistics
-
-
-def _is_number(value):
-  return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _read_metrics(folder):
-  content = atomic_files.read_bytes(folder / 'metrics.json')
-  try:
-    metrics = json.loads(content)
-  except ValueError as error:
-    raise ArtefactError(f'cannot read {folder / "metrics.json"}: {error}') from error
-  if not isinstance(metrics, dict):
-    raise ArtefactError(f'cannot read {folder / "metrics.json"}: it holds no table')
-  return metrics
-
-
 def _number(value):
-  return f'{value:.4g}' if _is_number(value) else '–' if value is None else html.escape(str(value))
+  return f'{value:.4g}' if is_number(value) else '–' if value is None else html.escape(str(value))
 
 
 def _summary(workdir, metrics, shown):
-  statistics = mean_and_deviation(metrics)
+  keys = dict.fromkeys(key for row in metrics.values() for key in row)
+  found = {key: mean_and_deviation(row.get(key) for row in metrics.values()) for key in keys}
+  statistics = {key: of_key for key, of_key in found.items() if of_key.count}
   if not statistics:
     return '<p>No metrics: there is nothing to compare with.</p>'
   cells = [f'<th scope="col">{_label(key)}</th>' for key in statistics]
   rows = [f'<tr><th scope="col">picture</th>{"".join(cells)}</tr>']
-  for label, index in (('mean', 0), ('standard deviation', 1)):
-    values = ''.join(f'<td>{entry[index]:.4g}</td>' for entry in statistics.values())
+  for label, part in (('mean', 'mean'), ('standard deviation', 'deviation')):
+    values = ''.join(f'<td>{getattr(entry, part):.4g}</td>' for entry in statistics.values())
     rows.append(f'<tr class="total"><th scope="row">{label}</th>{values}</tr>')
   for name, row in metrics.items():
     values = ''.join(f'<td>{_number(row.get(key))}</td>' for key in statistics)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-GRACE = 10.0  # seconds between the signal and the end, whatever is going on
+GRACE = 10.0  # seconds between the signal and the end; a half more while a state is saved
 GOES_ON = 'the same command goes on from the last checkpoint'
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -34,31 +34,67 @@ def by_hand() -> bool:
   return signal.SIGINT in _received
 
 
-def watch() -> Callable[[], bool]:
+class Stop:
+  """Tells whether a signal has come, and what to save where the work does not come to its end."""
+
+  def __init__(self):
+    self._save: Callable[[], str] | None = None
+
+  def __call__(self) -> bool:
+    """Whether a signal has come."""
+    return _asked.is_set()
+
+  def at_worst(self, save: Callable[[], str]) -> None:
+    """Notes what can be called from another thread to save the newest state; it tells what it did.
+
+    Args:
+      save: the latest one given counts.
+    """
+    self._save = save
+
+  def save(self) -> str:
+    """Saves what there is; returns what is saved and what is lost, '' where nothing is kept."""
+    try:
+      return '' if self._save is None else self._save()
+    except Exception as error:  # a full disk, for one: the checkpoints before are whole
+      return f'nothing more could be saved ({" ".join(str(error).split())[:300]})'
+
+
+def watch() -> Stop:
   """Returns a function that tells whether a signal has come.
 
-  Python sees a signal only between its own steps, not while a program is being compiled. So a
-  thread is woken beside, and ends the process if that takes too long: everything on disk is whole
-  at any time, and compiling follows a checkpoint, so little is lost.
+  Python sees a signal only between its own steps, not while a program is compiled or runs. So a
+  thread is woken beside. After half of the grace it saves the newest state that is kept, after all
+  of it, or when that is on disk, it ends the process: everything there is whole at any time.
   """
   read, write = os.pipe()
   os.set_blocking(write, False)
   signal.set_wakeup_fd(write, warn_on_full_buffer=False)
   _watched.set()
+  stop = Stop()
+
+  def sleep(end, going=lambda: True):
+    while (left := end - time.monotonic()) > 0 and going():
+      if select.select([read], [], [], min(left, 0.1))[0] and os.read(read, 1)[0] == signal.SIGINT:
+        _end(f'stopped: {GOES_ON}')
 
   def wait():
     while (number := os.read(read, 1)[0]) not in _SIGNALS:
       pass
     if number not in _received:  # the handler has not come to it yet
       _received.append(number)
-    end = time.monotonic() + GRACE
-    while (left := end - time.monotonic()) > 0:
-      if select.select([read], [], [], left)[0] and os.read(read, 1)[0] == signal.SIGINT:
-        _end(f'stopped: {GOES_ON}')
+    begin, told = time.monotonic(), []
+    sleep(begin + GRACE / 2)
+    saver = threading.Thread(target=lambda: told.append(stop.save()), daemon=True)
+    saver.start()
+    sleep(begin + GRACE)
+    sleep(begin + 1.5 * GRACE, saver.is_alive)
+    if told and told[0]:
+      _end(f'stopped {GRACE:.0f} s after the signal, within what did not end: {told[0]}; {GOES_ON}')
     _end(f'stopped {GRACE:.0f} s after the signal, before a new checkpoint was whole: {GOES_ON}')
 
   threading.Thread(target=wait, daemon=True).start()
-  return _asked.is_set
+  return stop
 
 
 def _handle(number, frame):

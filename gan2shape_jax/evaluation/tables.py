@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gan2shape_jax.storage.atomic_files import write_text
+from gan2shape_jax.storage.statistics import mean_and_deviation
 
 _WIDEST = 64  # characters of a cell for a terminal
 
@@ -26,10 +27,7 @@ def summarize(rows: Sequence[Mapping]) -> list[dict]:
   """
   means, deviations = {'name': 'mean'}, {'name': 'std'}
   for column in _columns(rows)[1:]:
-    values = np.array([row[column] for row in rows if _is_number(row.get(column))], np.float64)
-    values = values[np.isfinite(values)]
-    means[column] = float(values.mean()) if values.size else float('nan')
-    deviations[column] = float(values.std()) if values.size else float('nan')
+    means[column], deviations[column], _ = mean_and_deviation(row.get(column) for row in rows)
   return [means, deviations]
 
 

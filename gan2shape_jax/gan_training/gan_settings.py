@@ -22,32 +22,32 @@ class GanSettings:
       constant ones; from `images_shown` and `decay_images`. The others have their names.
   """
 
-  seed: int = 0
-  image_size: int = 64
-  latent_size: int = 256
-  mapping_layers: int = 8
-  widths: tuple[int, ...] = (128, 128, 96, 48, 24)
-  batch_size: int = 16
-  learning_rate: float = 2e-3
-  decay: tuple[int, ...] = ()
-  beta1: float = 0.0
-  beta2: float = 0.99
-  r1_weight: float = 1.0
-  r1_every: int = 16
-  path_weight: float = 2.0
-  path_every: int = 8
-  path_decay: float = 0.01
-  path_batch_shrink: int = 2
-  style_mixing: float = 0.9
-  ema_half_life: float = 8000.0
-  ema_ramp_up: float = 0.05
-  mirror: bool = True
-  augment: tuple[str, ...] = ()
-  augment_start: float = 0.0
-  augment_target: float = 0.6
-  augment_images: float = 100_000.0
-  augment_every: int = 4
-  dtype: str = 'float32'
+  seed: int
+  image_size: int
+  latent_size: int
+  mapping_layers: int
+  widths: tuple[int, ...]
+  batch_size: int
+  learning_rate: float
+  decay: tuple[int, ...]
+  beta1: float
+  beta2: float
+  r1_weight: float
+  r1_every: int
+  path_weight: float
+  path_every: int
+  path_decay: float
+  path_batch_shrink: int
+  style_mixing: float
+  ema_half_life: float
+  ema_ramp_up: float
+  mirror: bool
+  augment: tuple[str, ...]
+  augment_start: float
+  augment_target: float
+  augment_images: float
+  augment_every: int
+  dtype: str
 
   @property
   def group(self) -> int:

@@ -6,6 +6,8 @@ fixed latents, after so many images) beside `samples/real.png`, and
 the seed and the iteration, so a resumed training equals an unbroken one.
 """
 
+import contextlib
+import functools
 import pathlib
 import time
 from collections.abc import Callable
@@ -15,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gan2shape_jax.artefacts import image_files
-from gan2shape_jax.errors import FitError, Preempted, SettingsError
+from gan2shape_jax.errors import FitError, SettingsError
 from gan2shape_jax.gan_training import outputs, updates
 from gan2shape_jax.gan_training.batches import Batches
 from gan2shape_jax.gan_training.gan_settings import (
@@ -29,6 +31,7 @@ from gan2shape_jax.gan_training.training_images import TrainingImages, load_imag
 from gan2shape_jax.pipeline.setup import chosen_devices
 from gan2shape_jax.reconstruction.parallel import data_mesh
 from gan2shape_jax.runtime import cpu_devices
+from gan2shape_jax.runtime.following import Course, Iteration, compiling, follow
 from gan2shape_jax.runtime.progress import Progress
 from gan2shape_jax.storage import atomic_files
 from gan2shape_jax.storage.checkpoints import Checkpoints
@@ -83,7 +86,6 @@ def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices,
   if done:
     state = _restored(checkpoints, done, state)
   total = -(-own.images_shown // settings.batch_size)
-  due = lambda images_each: _crosses(done, settings.batch_size, images_each)
   if not done:
     _write_real(workdir, images, own.samples)
   progress = Progress(total, done=done, label='GAN')
@@ -96,42 +98,103 @@ def _train(settings: GanSettings, own, workdir, images: TrainingImages, devices,
     mirror=settings.mirror,
     place=lambda batch: updates.place_images(batch, mesh, settings),
   )
-  with batches, Events(workdir / 'events') as events:
-    before, since, terms = done, None, {}
-    while done < total:
-      state, new = step(programs, settings, state, next(batches), done)
-      terms |= new
-      done += 1
-      if done == before + 2 and since is None:  # every program that this takes is compiled
-        progress.restart(done)
-        before, since = done, time.monotonic()
-      ends = done == total or stop()
-      if ends or progress.due() or done % own.events_every == 0 or due(own.checkpoint_every):
-        values = {name: float(value) for name, value in terms.items()}
-        _check_finite(values, workdir, done)
-        if done % own.events_every == 0:
-          if since is not None and done > before:
-            seconds = max(time.monotonic() - since, 1e-9)
-            values['images a second'] = (done - before) * settings.batch_size / seconds
-            before, since = done, time.monotonic()
-          events.write(values, done * settings.batch_size, time.time())
-        progress.update(done, _text(values), values['generator'])
-      shown = done * settings.batch_size
-      if due(own.samples_every) or done == total:
-        sheet = outputs.sheet(outputs.sample_images(_one_copy(state.average), own.samples))
-        image_files.write_png(workdir / 'samples' / f'{shown:08d}.png', sheet)
-      if due(own.snapshot_every):
-        outputs.write_snapshot(_snapshot_path(workdir, shown), _one_copy(state), settings, shown)
-      if ends or due(own.checkpoint_every):
-        checkpoints.save(done, {'state': jax.tree.leaves(state)})
-      if ends and done < total:
-        raise Preempted(f'{workdir}: stopped by SIGTERM after {shown} images; saved')
+  with batches, Events(workdir / 'events') as curves:
+    shown = _Shown(settings, own, workdir, curves, progress)
+    last = follow(
+      _iterations(programs, settings, state, batches, range(done, total)),
+      Course(
+        'the training',
+        done,
+        total,
+        shown.iteration,
+        saves_at=lambda done: shown.crosses(done, own.checkpoint_every),
+        stopped=lambda done: (
+          f'{workdir}: stopped by SIGTERM after {done * settings.batch_size} images; saved'
+        ),
+        reports_at=shown.is_due,
+      ),
+      save=lambda event, done: (
+        {'state': jax.tree.leaves(event.state)},
+        functools.partial(checkpoints.save, done),
+      ),
+      report=shown.report,
+      stop=stop,
+      progress=progress,
+    )
   progress.close()
-  shown = done * settings.batch_size
-  path = _snapshot_path(workdir, shown)
+  state = state if last is None else last.state
+  count = max(done, total) * settings.batch_size
+  path = _snapshot_path(workdir, count)
   if not path.exists():
-    outputs.write_snapshot(path, _one_copy(state), settings, shown)
+    outputs.write_snapshot(path, _one_copy(state), settings, count)
   return path
+
+
+class _Shown:
+  """What a training shows on the way: curves, a line of progress, sheets, snapshots."""
+
+  def __init__(self, settings, own, workdir, curves, progress):
+    self._settings, self._own, self._workdir = settings, own, workdir
+    self._curves, self._progress = curves, progress
+    self._compiling = compiling(lambda done: enumerate(_regularised(settings, done)))
+    self._since = None  # (iterations, time) at the last point of the curves, or the compilation
+
+  @contextlib.contextmanager
+  def iteration(self, done):
+    """Around an iteration; speed is measured from the last compilation on."""
+    with self._compiling(done) as compiles:
+      if compiles:
+        self._since = None
+      yield compiles
+      if compiles:
+        self._since = done + 1, time.monotonic()
+
+  def crosses(self, done, images_each):
+    """Whether the last batch reached the next multiple of so many images."""
+    shown, batch = done * self._settings.batch_size, self._settings.batch_size
+    return shown // images_each > (shown - batch) // images_each
+
+  def is_due(self, done):
+    """Whether anything but a line of progress is."""
+    own = self._own
+    images_each = (own.samples_every, own.snapshot_every)
+    return done % own.events_every == 0 or any(self.crosses(done, each) for each in images_each)
+
+  def report(self, event, done):
+    """Refuses losses that are no numbers and writes what is due."""
+    own, settings, shown = self._own, self._settings, done * self._settings.batch_size
+    values = {name: float(value) for name, value in event.terms.items()}
+    _check_finite(values, self._workdir, done)
+    if done % own.events_every == 0:
+      if self._since is not None:
+        before, begin = self._since
+        seconds = max(time.monotonic() - begin, 1e-9)
+        values['images a second'] = (done - before) * settings.batch_size / seconds
+        self._since = done, time.monotonic()
+      self._curves.write(values, shown, time.time())
+    self._progress.update(done, _text(values), values['generator'])
+    if self.crosses(done, own.samples_every) or event.boundary:
+      sheet = outputs.sheet(outputs.sample_images(_one_copy(event.state.average), own.samples))
+      image_files.write_png(self._workdir / 'samples' / f'{shown:08d}.png', sheet)
+    if self.crosses(done, own.snapshot_every):
+      path = _snapshot_path(self._workdir, shown)
+      outputs.write_snapshot(path, _one_copy(event.state), settings, shown)
+
+
+def _iterations(programs, settings, state, batches, numbers):
+  """The iterations of the training; the last is a boundary."""
+  terms = {}
+  for number in numbers:
+    state, new = step(programs, settings, state, next(batches), number)
+    terms = terms | new  # a regulariser's stay until it takes part again
+    yield Iteration(state, terms, boundary=number + 1 == numbers.stop)
+
+
+def _regularised(settings: GanSettings, iteration: int) -> tuple[bool, bool]:
+  """Whether the regularisers of the discriminator and of the generator take part."""
+  r1 = settings.r1_weight > 0 and iteration % settings.r1_every == 0
+  path = settings.path_weight > 0 and iteration % settings.path_every == 0
+  return r1, path
 
 
 def step(
@@ -150,8 +213,7 @@ def step(
     The new state, and the terms of both updates.
   """
   number = np.uint32(iteration)
-  r1 = settings.r1_weight > 0 and iteration % settings.r1_every == 0
-  path = settings.path_weight > 0 and iteration % settings.path_every == 0
+  r1, path = _regularised(settings, iteration)
   update = programs.discriminator_r1 if r1 else programs.discriminator
   state, terms = update(state, images, number)
   update = programs.generator_path if path else programs.generator
@@ -163,11 +225,6 @@ def _restored(checkpoints, number, state):
   leaves, structure = jax.tree.flatten(state)
   restored = checkpoints.restore(number, {'state': leaves})['state']
   return jax.tree.unflatten(structure, restored)
-
-
-def _crosses(done, batch_size, images_each):
-  """Whether the last batch reached the next multiple of so many images."""
-  return done * batch_size // images_each > (done - 1) * batch_size // images_each
 
 
 def _one_copy(tree):

@@ -21,6 +21,7 @@ from gan2shape_jax.pipeline.assembly import assemble
 from gan2shape_jax.reconstruction import priors
 from gan2shape_jax.reconstruction.state import Instance
 from gan2shape_jax.storage import atomic_files
+from gan2shape_jax.storage.statistics import mean_and_deviation
 
 _RANGES = ((0.91, 1.02), (0.95, 1.03), (0.97, 1.03))  # nearest and farthest depth of ellipsoids
 _METRICS = ('side_x100', 'mad')
@@ -192,11 +193,7 @@ def _summary(name, metrics):
   """A row of the table from the metrics of the pictures; those without a value do not count."""
   row = {'name': name}
   for metric in _METRICS:
-    values = [m.get(metric) for m in metrics]
-    values = np.array([v for v in values if v is not None and np.isfinite(v)], np.float64)
-    row[metric] = float(values.mean()) if values.size else float('nan')
-    row[f'{metric}_std'] = float(values.std()) if values.size else float('nan')
-    row['n'] = values.size
+    row[metric], row[f'{metric}_std'], row['n'] = mean_and_deviation(m.get(metric) for m in metrics)
   return row
 
 

@@ -33,12 +33,8 @@ def starting_factors(shared: Assembly) -> Callable[[Instance], Factors]:
   Returns:
     (instance) -> Factors, compiled.
   """
-  look = jax.jit(
-    lambda params, instance, frozen: observation.factors(
-      shared.networks, params, instance, frozen, shared.settings
-    )
-  )
-  return lambda instance: look(shared.params, instance, shared.frozen)
+  look = jax.jit(observation.factors)
+  return lambda instance: look(shared.method, shared.params, instance)
 
 
 def first_step3(shared: Assembly, *, batches: int, iterations: int) -> StepThree:

@@ -76,8 +76,8 @@ def collect(
   params = jax.tree.map(jnp.array, shared.params)
   if programs.begin is not None:
     params = jax.tree.map(jnp.copy, programs.begin(params, instance, prior_depth, frozen))
-  state = FitState(params, None)
-  events = driver.reconstruct(programs, state, instance, frozen, plan, key, prior_depth=prior_depth)
+  start = driver.Start(FitState(params, None))
+  events = driver.reconstruct(programs, start, instance, frozen, plan, key, prior_depth=prior_depth)
   for event in events:
     if stop():
       raise Preempted('stopped: the pictures finished are saved')

@@ -11,7 +11,7 @@ from gan2shape_jax.models import stylegan2
 from gan2shape_jax.pipeline import frozen_weights, network_modules, setup
 from gan2shape_jax.reconstruction import latent_space, programs
 from gan2shape_jax.reconstruction.driver import Plan
-from gan2shape_jax.reconstruction.state import Frozen, Networks, Settings
+from gan2shape_jax.reconstruction.state import Frozen, Method, Networks, Settings
 
 
 class Assembly(NamedTuple):
@@ -36,6 +36,11 @@ class Assembly(NamedTuple):
   params: dict
   trained: bool
   drawn: tuple[str, ...] = ()
+
+  @property
+  def method(self) -> Method:
+    """Networks, settings and frozen weights together."""
+    return Method(self.networks, self.settings, self.frozen)
 
 
 def assemble(config: ConfigDict, *, frozen: Frozen | None = None) -> Assembly:
@@ -81,9 +86,8 @@ def assemble(config: ConfigDict, *, frozen: Frozen | None = None) -> Assembly:
         f'projection.start=directions: networks.pretrained={config.networks.pretrained!r} has no '
         'view and light networks, expected both, or projection.start=encoder'
       )
-    directions = latent_space.view_light_directions(
-      frozen, networks, params, settings, config.image_size
-    )
+    method = Method(networks, settings, frozen)
+    directions = latent_space.view_light_directions(method, params, config.image_size)
     frozen = frozen._replace(latent_directions=jax.device_put(directions))
   return Assembly(
     settings,

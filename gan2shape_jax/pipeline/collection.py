@@ -15,7 +15,12 @@ from gan2shape_jax.pipeline.fitting import Fitter
 from gan2shape_jax.pipeline.jobs import Job
 from gan2shape_jax.pipeline.masks import check_category, mask_finder
 from gan2shape_jax.pipeline.picture_latents import LatentFinder, check_latents
-from gan2shape_jax.pipeline.picture_results import missing_kinds, write_missing, write_picture
+from gan2shape_jax.pipeline.picture_results import (
+  lacks_gan_videos,
+  missing_kinds,
+  write_missing,
+  write_picture,
+)
 from gan2shape_jax.pipeline.preparation import Preparation, prepare
 from gan2shape_jax.reconstruction.parallel import Layout, make_layout
 from gan2shape_jax.runtime import cpu_devices, hosts
@@ -242,6 +247,13 @@ def _write_missing(config, workdir, pictures, done) -> bool:
       print(f'{name}: nothing could be added to its results: {error}', file=sys.stderr)
     else:
       print(f'{name}: {", ".join(written)} written from its factors', file=sys.stderr)
+      if 'videos' in written and lacks_gan_videos(config, workdir / name):
+        print(
+          f'{name}: views and lights through the GAN are not among them, as the encoder of its fit '
+          f'is not kept: to have them, remove {workdir / name / "timing.json"}, and the same '
+          'command fits it again',
+          file=sys.stderr,
+        )
   return True
 
 

@@ -10,17 +10,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import FitError, Preempted
+from gan2shape_jax.errors import FitError
 from gan2shape_jax.pipeline.assembly import Assembly
 from gan2shape_jax.pipeline.jobs import Fit, Job
 from gan2shape_jax.reconstruction import driver, parallel, programs
 from gan2shape_jax.reconstruction.parallel import Layout
 from gan2shape_jax.reconstruction.state import FitState, Projections
+from gan2shape_jax.runtime.following import Course, follow
 from gan2shape_jax.runtime.profiling import Traces
 from gan2shape_jax.runtime.progress import Progress
 from gan2shape_jax.storage.curves import Events
-
-_LONGEST = 60.0  # seconds between checkpoints
 
 
 class Fitter:
@@ -99,75 +98,71 @@ class Fitter:
     keys = self.layout.stacked([key(job.number) for job in padded])
     events = driver.reconstruct(
       self._programs,
-      state,
+      driver.Start(state, position, projections),
       instances,
       self._frozen,
       self._plan,
       keys,
       prior_depth=prior_depth,
-      position=position,
-      projections=projections,
     )
     errors = {}
     try:
-      state = self._follow(jobs, events, state, position, progress, errors)
+      last = follow(
+        self._traced(events, position),
+        self._course(jobs, position, progress),
+        save=None if jobs[0].checkpoints is None else _Saver(self._plan, jobs, position, errors),
+        report=functools.partial(self._report, jobs, progress, errors),
+        stop=self._stop,
+        progress=progress,
+      )
+    except FitError:
+      if self._config.data.on_error != 'skip' or len(errors) < len(jobs):
+        raise
+      return [Fit({}, None, errors[k]) for k in range(len(jobs))]
     finally:
       progress.close()
-    if len(errors) == len(jobs):
-      return [Fit({}, None, errors[k]) for k in range(len(jobs))]
+    state = state if last is None else last.state
     progress.note('writing results')
     with _shared_clock(jobs, 'factors'):
       factors = jax.device_get(self._programs.factors(state.params, instances, self._frozen))
       params = jax.device_get(state.params)
     return [Fit(_picked(params, k), _picked(factors, k), errors.get(k)) for k in range(len(jobs))]
 
-  def _follow(self, jobs, events, state, position, progress, errors) -> FitState:
-    """Runs the driver to its end, saving and showing on the way; returns the last state."""
-    plan = self._plan
-    saved_stage = position.stage if position.step == driver.STEP3 and position.iteration else -1
-    progress.restart(plan.done_before(position))
-    saved_at = time.monotonic()
-    while (kind := _kind(plan, position)) is not None:
-      part = driver.STEP_NAMES[kind[0]]
+  def _course(self, jobs, position, progress) -> Course:
+    """How the driver of a group is followed."""
+    plan, total, every = self._plan, self._plan.total(), self._config.checkpoint.every
+
+    @contextlib.contextmanager
+    def iteration(done):
+      part, kind = self._ahead(done)
       compiles = kind not in self._compiled
       if compiles:
         progress.note(f'compiling {part}')
       with _shared_clock(jobs, f'compile {part}' if compiles else part):
-        event = self._traces.call(part, compiles, events.__next__)
-        position, state = event.position, event.state
-        done = plan.done_before(position)
-        stopping = self._stop()
-        late = time.monotonic() - saved_at > _LONGEST  # whatever the load, little is ever lost
-        saves = stopping or event.boundary or late or done % self._config.checkpoint.every == 0
-        if saves or compiles or progress.due():
-          self._report(jobs, event, done, progress, errors)
-      if compiles or event.boundary:
-        self._compiled.add(kind)
-        progress.restart(done)
-      if saves and jobs[0].checkpoints is not None:
-        with _shared_clock(jobs, 'checkpoints'):
-          # Projections are only needed to go on within step 3.
-          projections = None
-          if position.iteration and event.projections is not None and saved_stage != position.stage:
-            saved_stage, projections = position.stage, event.projections
-          self._save(jobs, state, position, projections, errors)
-        saved_at = time.monotonic()
-      if len(errors) == len(jobs):
-        break
-      if stopping:
-        raise Preempted(f'{progress.label}: stopped at iteration {done}/{plan.total()}, saved')
-    return state
+        yield compiles
+      self._compiled.add(kind)
 
-  def _save(self, jobs, state, position, projections, errors):
-    state, projections = jax.device_get((state, projections))
-    done = self._plan.done_before(position)
-    for k, job in enumerate(jobs):
-      if k in errors:
-        continue
-      if projections is not None:
-        job.checkpoints.save_projections(position.stage, _picked(projections, k)._asdict())
-      tree = driver.saved(_picked(state, k), position) | {'seconds': float(job.clock.total())}
-      job.checkpoints.save(done, tree)
+    return Course(
+      progress.label,
+      plan.done_before(position),
+      total,
+      iteration,
+      saves_at=lambda done: done % every == 0,
+      stopped=lambda done: f'{progress.label}: stopped at iteration {done}/{total}, saved',
+      saving=lambda: _shared_clock(jobs, 'checkpoints'),
+      results_follow=True,
+    )
+
+  def _ahead(self, done) -> tuple:
+    """The name of the step that comes after so many iterations, and what it has compiled."""
+    segment = next(self._plan.segments(self._plan.position(done)))
+    return driver.STEP_NAMES[segment.step], segment.kind
+
+  def _traced(self, events, position):
+    """The driver's events, a few of each step made under a profiler."""
+    for done in range(self._plan.done_before(position), self._plan.total()):
+      part, kind = self._ahead(done)
+      yield self._traces.call(part, kind not in self._compiled, events.__next__)
 
   def _resume(self, jobs, instances, prior_depth):
     """State, position, projections and seconds of the newest checkpoints, or of the beginning."""
@@ -206,7 +201,7 @@ class Fitter:
     # Without the frozen weights' devices: restored arrays are numpy's.
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
 
-  def _report(self, jobs, event, done, progress, errors):
+  def _report(self, jobs, progress, errors, event, done):
     """Refuses losses that are no numbers, shows the total and writes all."""
     terms, (stage, step) = jax.device_get(event.terms), event.finished
     where = driver.place(self._plan, stage, step)
@@ -227,8 +222,39 @@ class Fitter:
       if self._events is not None:
         self._events.write(values, done, time.time())
     good = [k for k in range(len(jobs)) if k not in errors]
-    if good:
-      progress.update(done, where, float(np.mean(terms['total'][good])))
+    if not good:
+      raise errors[0]
+    progress.update(done, where, float(np.mean(terms['total'][good])))
+
+
+class _Saver:
+  """Writes the states of a group; the projections of a stage, which do not change, only once."""
+
+  def __init__(self, plan, jobs, position, errors):
+    """Args: `errors` are of jobs by their places, which are not saved any more."""
+    self._plan, self._jobs, self._errors = plan, jobs, errors
+    in_step3 = position.step == driver.STEP3 and position.iteration
+    self._stage = position.stage if in_step3 else -1  # whose projections are on disk
+
+  def __call__(self, event, done):
+    position, projections = event.position, event.projections
+    # Projections are only needed to go on within step 3.
+    if not position.iteration or position.stage == self._stage:
+      projections = None
+    good = [k for k in range(len(self._jobs)) if k not in self._errors]
+    write = functools.partial(self._write, done, position, projections, good)
+    return event.state, write
+
+  def _write(self, done, position, projections, good, state):
+    state, projections = jax.device_get((state, projections))
+    for k in good:
+      job = self._jobs[k]
+      if projections is not None:
+        job.checkpoints.save_projections(position.stage, _picked(projections, k)._asdict())
+      tree = driver.saved(_picked(state, k), position) | {'seconds': float(job.clock.total())}
+      job.checkpoints.save(done, tree)
+    if projections is not None:
+      self._stage = position.stage
 
 
 def _rates(programs, step):
@@ -256,14 +282,3 @@ def _shared_clock(jobs, part):
   finally:
     for job in jobs:
       job.clock.add(part, (time.monotonic() - begin) / len(jobs))
-
-
-def _kind(plan, position):
-  """What a position's iteration compiles: its step and flips; None at the end."""
-  for stage in range(position.stage, len(plan.stages)):
-    for step in range(4):
-      if (stage, step) < (position.stage, position.step) or not plan.length(stage, step):
-        continue
-      flips = plan.stages[stage]
-      return step, {1: flips.flip1, 3: flips.flip3}.get(step)
-  return None

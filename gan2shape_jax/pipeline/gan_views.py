@@ -1,7 +1,5 @@
 """Rotations and relightings of a reconstruction passed through encoder and GAN (paper, fig. 5)."""
 
-import functools
-
 import jax
 import numpy as np
 
@@ -46,23 +44,18 @@ def gan_frames(
   images = np.concatenate(list(pictures.values()))
   padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % _BATCH, axis=0)])
   batches = padded.reshape(-1, _BATCH, *images.shape[1:])
-  prepare, project = _projector(shared.networks, settings)
-  origin = prepare(factors, instance, shared.frozen)
+  origin = _origin(shared.method, factors, instance)
   # Not a loop within one program: on CPUs XLA runs such bodies many times slower.
-  projected = [project(params, batch, origin, instance.latent, shared.frozen) for batch in batches]
+  given = origin, instance.latent
+  projected = [_project(params, shared.method, batch, *given) for batch in batches]
   ends = np.cumsum([len(images) for images in pictures.values()])
   parts = np.split(np.concatenate(projected)[: ends[-1]], ends[:-1])
   return dict(zip(pictures, parts, strict=True))
 
 
-@functools.cache
-def _projector(networks, settings):
-  """The programs that prepare the picture and that project a batch."""
+_origin = jax.jit(step2_projection.origin)
 
-  def prepare(factors, instance, frozen):
-    return step2_projection.origin(factors, instance, frozen, settings)
 
-  def project(params, images, origin, latent, frozen):
-    return step2_projection.project(params, networks, images, origin, latent, frozen, settings)[0]
-
-  return jax.jit(prepare), jax.jit(project)
+@jax.jit
+def _project(params, method, images, origin, latent):
+  return step2_projection.project(params, method, images, origin, latent)[0]

@@ -5,6 +5,8 @@ networks see them, the origins of step 2 and the projections of step 3, read one
 stays is `networks.safetensors`, from which the reconstruction of single pictures starts.
 """
 
+import contextlib
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +25,7 @@ from gan2shape_jax.pipeline.picture_latents import LatentFinder, check_latents
 from gan2shape_jax.reconstruction import driver, joint_driver
 from gan2shape_jax.reconstruction.state import Factors, FitState, Instance, Projections
 from gan2shape_jax.reconstruction.step2_projection import Origin
+from gan2shape_jax.runtime.following import Course, follow
 from gan2shape_jax.runtime.progress import Progress
 from gan2shape_jax.storage import atomic_files
 from gan2shape_jax.storage.array_store import ArrayStore
@@ -167,18 +170,30 @@ def _train(run: _Run, pictures: Sequence) -> dict:
   )
   events = joint_driver.train(
     run.shared.programs,
-    state,
-    lambda number: prepared.get(0, number)['instance'],
-    len(run.names),
+    driver.Start(state, position),
+    joint_driver.Pictures(
+      len(run.names),
+      lambda number: prepared.get(0, number)['instance'],
+      lambda number: prepared.get(0, number)['prior_depth'],
+    ),
     run.shared.frozen,
     plan,
     run.key,
     stores,
-    prior_depth=lambda number: prepared.get(0, number)['prior_depth'],
-    position=position,
   )
   with Events(run.workdir / 'events') as curves:
-    params = _follow(run, events, state, position, checkpoints, curves)
+    last = follow(
+      events,
+      _course(run, position),
+      save=lambda event, done: (
+        driver.saved(event.state, event.position),
+        functools.partial(checkpoints.save, done),
+      ),
+      report=functools.partial(_report, run, curves),
+      stop=run.stop,
+      progress=progress,
+    )
+  params = (state if last is None else last.state).params
   if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
     raise FitError(
       f'{run.workdir}: after the last step the networks are not finite, expected numbers '
@@ -226,32 +241,29 @@ def _prior_depth(config, picture, mask):
     raise FitError(f'{picture.path}: {error}') from error
 
 
-def _follow(run: _Run, events, state, position, checkpoints, curves):
-  """Runs the driver to its end, saving and showing on the way; returns the last parameters."""
-  plan, progress = run.shared.plan, run.progress
-  total, params, ran = plan.total(), state.params, set()
-  done = plan.done_before(position)
-  begins = True
-  while done < total:
-    if begins:
-      stage, step, _ = plan.position(done)
-      compiles = '' if step in ran else ', compiling'
-      progress.note(f'{driver.place(plan, stage, step)} begins{compiles}')
-      ran.add(step)
-    event = next(events)
-    done, params = plan.done_before(event.position), event.state.params
-    stopping = run.stop()
-    saves = stopping or event.boundary or done % run.config.checkpoint.every == 0
-    if saves or progress.due():
-      _report(run, event, done, curves)
-    if begins or event.boundary:  # compiling and collecting do not count as speed
-      progress.restart(done)
-    begins = event.boundary
-    if saves:
-      checkpoints.save(done, driver.saved(event.state, event.position))
-    if stopping and done < total:
-      raise Preempted(f'{run.workdir}: stopped at iteration {done}/{total}, saved')
-  return params
+def _course(run: _Run, position) -> Course:
+  """How the driver is followed."""
+  plan, every, ran = run.shared.plan, run.config.checkpoint.every, set()
+  start, total = plan.done_before(position), plan.total()
+
+  @contextlib.contextmanager
+  def iteration(done):
+    stage, step, number = plan.position(done)
+    compiles = step not in ran
+    if not number or done == start:
+      then = ', compiling' if compiles else ''
+      run.progress.note(f'{driver.place(plan, stage, step)} begins{then}')
+    yield compiles
+    ran.add(step)
+
+  return Course(
+    'the training',
+    start,
+    total,
+    iteration,
+    saves_at=lambda done: done % every == 0,
+    stopped=lambda done: f'{run.workdir}: stopped at iteration {done}/{total}, saved',
+  )
 
 
 def _resume(checkpoints, shared: Assembly):
@@ -269,7 +281,7 @@ def _resume(checkpoints, shared: Assembly):
   return driver.restored(tree, state), position
 
 
-def _report(run: _Run, event, done, curves):
+def _report(run: _Run, curves, event, done):
   """Refuses losses that are no numbers, shows the total and writes all."""
   plan, names = run.shared.plan, run.names
   terms = {name: float(value) for name, value in event.terms.items()}

@@ -5,6 +5,7 @@ pixels and of the GAN's weights, and the settings of the inversion. It is used a
 of that is the same.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -23,8 +24,8 @@ from gan2shape_jax.errors import DataError, FitError, Preempted
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.pipeline import setup
 from gan2shape_jax.reconstruction import domain, inversion
-from gan2shape_jax.reconstruction.state import Frozen
-from gan2shape_jax.reconstruction.step2_projection import gan_images
+from gan2shape_jax.reconstruction.gan_images import gan_images
+from gan2shape_jax.reconstruction.state import Frozen, Gan
 from gan2shape_jax.runtime.progress import Progress
 from gan2shape_jax.storage import atomic_files
 
@@ -32,7 +33,7 @@ _FILE, _SHEET = 'latent.npz', 'inversion.png'
 _METRICS = {'inversion_l1': 'image_l1', 'gan_distance': 'gan_distance'}  # -> arrays of latent.npz
 _NAMES = {'picture': 'another picture', 'gan': 'another GAN'}
 
-_gan_images = jax.jit(gan_images, static_argnames=('settings', 'size'))
+_gan_images = jax.jit(gan_images, static_argnames='size')
 
 
 class Found(NamedTuple):
@@ -149,9 +150,8 @@ class LatentFinder:
 
   def image_of(self, latent) -> np.ndarray:
     """The GAN's image of a latent, [size, size, 3] in [-1, 1]."""
-    frozen = self._frozen._replace(discriminator=None, perceptual=None, prior=None)
-    settings = setup.settings_from_config(self._config)
-    return np.asarray(_gan_images(latent[None], frozen, settings, self._config.image_size)[0])
+    gan = Gan.of(self._frozen, setup.settings_from_config(self._config))
+    return np.asarray(_gan_images(gan, latent[None], size=self._config.image_size)[0])
 
   @functools.cached_property
   def _domain(self):
@@ -176,7 +176,9 @@ class LatentFinder:
     return {'picture': _digest_of(picture.image), 'gan': self._digest, 'settings': settings}
 
   def _invert(self, picture, progress):
-    settings, gan = self._config.inversion, self._config.gan
+    numbers = inversion.InversionSettings(**self._config.inversion)
+    if not self._uses_lpips:
+      numbers = dataclasses.replace(numbers, lam_perceptual=0.0)
 
     def show(done, total, mean_l1):
       if self._stop():
@@ -193,15 +195,8 @@ class LatentFinder:
       found = inversion.invert(
         picture.image[None],
         self._frozen,
-        iterations=settings.iterations,
-        space=settings.space,
-        learning_rate=settings.learning_rate,
-        lam_features=settings.lam_features,
-        lam_perceptual=settings.lam_perceptual if self._uses_lpips else 0.0,
-        lam_mean=settings.lam_mean,
-        truncation=gan.truncation,
-        crop=gan.crop,
-        origin_size=gan.origin_size,
+        numbers,
+        setup.settings_from_config(self._config),
         batch_size=1,
         progress=show,
       )

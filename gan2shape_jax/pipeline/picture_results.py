@@ -210,6 +210,11 @@ def missing_kinds(config: ConfigDict, folder: pathlib.Path) -> list[str]:
   ]
 
 
+def lacks_gan_videos(config: ConfigDict, folder: pathlib.Path) -> bool:
+  """Whether a fit would make videos through the GAN that are not in a folder."""
+  return config.mode != 'predict' and not (folder / 'rotate_gan.mp4').is_file()
+
+
 def _result(settings, picture, factors, mask, latent, photo):
   """What is known of a picture: its factors as they are shown and, for that, its pixels."""
   return artefacts.result_from_factors(

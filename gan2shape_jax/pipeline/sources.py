@@ -4,7 +4,6 @@ Sample k is drawn from the random key k and nothing else, so that `data.start` a
 the same samples in every run.
 """
 
-import dataclasses
 import functools
 import pathlib
 from collections.abc import Sequence
@@ -20,8 +19,8 @@ from gan2shape_jax.errors import DataError
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.pipeline import setup
 from gan2shape_jax.pipeline.frozen_weights import load_frozen
-from gan2shape_jax.reconstruction.state import Frozen, Settings
-from gan2shape_jax.reconstruction.step2_projection import gan_images
+from gan2shape_jax.reconstruction.gan_images import gan_images
+from gan2shape_jax.reconstruction.state import Frozen, Gan, Settings
 
 _SOURCES = ('images', 'samples', 'tfds:NAME')
 _BATCH = 8
@@ -137,15 +136,11 @@ def draw_samples(
   Raises:
     DataError: a seed is none that random keys are made of.
   """
-  frozen = frozen._replace(discriminator=None, perceptual=None, prior=None)
-  # Nothing else matters to the images; so other settings do not compile anew.
-  settings = dataclasses.replace(
-    Settings(), truncation=settings.truncation, crop=settings.crop, origin_size=settings.origin_size
-  )
+  gan = Gan.of(frozen, settings).exact()
   seeds = np.asarray(_checked_seeds(seeds), np.uint32)
   padded = np.concatenate([seeds, np.repeat(seeds[-1:], -len(seeds) % _BATCH)])
   batches = [
-    _draw(jnp.asarray(batch), frozen, jnp.float32(spread), settings, size)
+    _draw(jnp.asarray(batch), gan, jnp.float32(spread), size)
     for batch in padded.reshape(-1, _BATCH)
   ]
   images, latents = (np.concatenate(parts)[: len(seeds)] for parts in zip(*batches, strict=True))
@@ -159,10 +154,9 @@ def _checked_seeds(seeds):
   return seeds
 
 
-@functools.partial(jax.jit, static_argnames=('settings', 'size'))
-def _draw(seeds, frozen, spread, settings, size):
-  width = (stylegan2.latent_size(frozen.generator),)
+@functools.partial(jax.jit, static_argnames='size')
+def _draw(seeds, gan, spread, size):
+  width = (stylegan2.latent_size(gan.generator),)
   z = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), width))(seeds)
-  latents = stylegan2.mapping(frozen.generator, z)
-  latents = stylegan2.truncate(latents, frozen.mean_latent, spread)
-  return gan_images(latents, frozen, settings, size), latents
+  latents = stylegan2.truncate(stylegan2.mapping(gan.generator, z), gan.mean_latent, spread)
+  return gan_images(gan, latents, size), latents

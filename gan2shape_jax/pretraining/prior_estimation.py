@@ -15,7 +15,7 @@ from gan2shape_jax.pipeline import network_modules, setup, sources
 from gan2shape_jax.pipeline.frozen_weights import load_frozen, load_pretrained
 from gan2shape_jax.pretraining import starting_networks
 from gan2shape_jax.reconstruction import autoencoder
-from gan2shape_jax.reconstruction.state import ViewLightPrior
+from gan2shape_jax.reconstruction.state import Method, ViewLightPrior
 from gan2shape_jax.storage import atomic_files
 
 _EVERY = 250  # iterations between checkpoints
@@ -111,18 +111,19 @@ def predict(config: ConfigDict, networks: pathlib.Path, images):
   frozen = load_frozen(config, critic=False)
   settings = setup.settings_from_config(config)
   modules = network_modules.build_modules(config, stylegan2.latent_size(frozen.generator))
-  apply = network_modules.build_networks(modules)
   params = load_pretrained(networks, network_modules.parameter_shapes(modules, config.image_size))
 
+  method = Method(network_modules.build_networks(modules), settings, frozen)
+
   @jax.jit
-  def codes(params, batch, frozen):
+  def codes(params, batch, method):
     return (
-      autoencoder.predict_views(apply, params['view'], batch, frozen, settings),
-      autoencoder.predict_lights(apply, params['light'], batch, frozen, settings),
+      autoencoder.predict_views(method, params['view'], batch),
+      autoencoder.predict_lights(method, params['light'], batch),
     )
 
   parts = [
-    codes(params, jnp.asarray(images[k : k + _BATCH]), frozen)
+    codes(params, jnp.asarray(images[k : k + _BATCH]), method)
     for k in range(0, len(images), _BATCH)
   ]
   return tuple(np.concatenate(part) for part in zip(*parts, strict=True))

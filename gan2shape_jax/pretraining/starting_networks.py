@@ -1,5 +1,6 @@
 """Training of starting networks, resumable, as a function of (config, workdir)."""
 
+import functools
 import pathlib
 from collections.abc import Callable
 
@@ -8,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax.errors import FitError, Preempted
+from gan2shape_jax.errors import FitError
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.pipeline import config_checks, network_modules, setup
 from gan2shape_jax.pipeline.frozen_weights import load_frozen
 from gan2shape_jax.pretraining import symmetric_autoencoder
 from gan2shape_jax.reconstruction import region
 from gan2shape_jax.reconstruction.state import FitState
+from gan2shape_jax.runtime.following import Course, Iteration, compiling, follow
 from gan2shape_jax.runtime.progress import Progress
 from gan2shape_jax.storage import atomic_files
 from gan2shape_jax.storage.checkpoints import Checkpoints
@@ -87,30 +89,45 @@ def _train(config, workdir, claim, every, dtype, stop, images):
     state = jax.tree.unflatten(structure, restored['state'])
   target = jnp.asarray(setup.prior_depth(config, region.box_mask(own.box, config.image_size)))
   progress = Progress(total, done=done, label='pretraining')
-  while done < total:
-    if done in (0, own.prior_iterations):
-      state = programs.fresh(state.params, phase(done))
-    iteration_key = jax.random.fold_in(key, done)
-    batch = None if images is None else _batch(images, own.batch_size, config.seed, done)
-    if phase(done) == 0:
-      state, terms = programs.fit_prior(state, target, frozen, iteration_key, batch)
-    else:
-      state, terms = programs.step(
-        state, done - own.prior_iterations, target, frozen, iteration_key, batch
-      )
-    done += 1
-    stopping = stop()  # asked once: what is said to be saved must have been
-    saves = done % every == 0 or done == total or stopping
-    if saves or progress.due():
-      value = float(terms['total'])
-      if not np.isfinite(value):
-        raise FitError(f'{workdir}: iteration {done}: the loss is not finite, expected a number')
-    if progress.due():
-      progress.update(done, ('prior fit', 'networks')[phase(done - 1)], value)
-    if saves:
-      checkpoints.save(done, {'state': jax.tree.leaves(state)})
-    if stopping and done < total:
-      raise Preempted(f'{workdir}: stopped by SIGTERM at iteration {done}; saved')
+
+  def iterations():
+    nonlocal state
+    for k in range(done, total):
+      if k in (0, own.prior_iterations):
+        state = programs.fresh(state.params, phase(k))
+      draw = jax.random.fold_in(key, k)
+      batch = None if images is None else _batch(images, own.batch_size, config.seed, k)
+      if phase(k) == 0:
+        state, terms = programs.fit_prior(state, target, frozen, draw, batch)
+      else:
+        number = k - own.prior_iterations
+        state, terms = programs.step(state, number, target, frozen, draw, batch)
+      yield Iteration(state, terms, boundary=k + 1 == total)
+
+  def report(event, done):
+    value = float(event.terms['total'])
+    if not np.isfinite(value):
+      raise FitError(f'{workdir}: iteration {done}: the loss is not finite, expected a number')
+    progress.update(done, ('prior fit', 'networks')[phase(done - 1)], value)
+
+  follow(
+    iterations(),
+    Course(
+      'the training',
+      done,
+      total,
+      compiling(lambda done: [phase(done)]),
+      saves_at=lambda done: done % every == 0,
+      stopped=lambda done: f'{workdir}: stopped by SIGTERM at iteration {done}; saved',
+    ),
+    save=lambda event, done: (
+      {'state': jax.tree.leaves(event.state)},
+      functools.partial(checkpoints.save, done),
+    ),
+    report=report,
+    stop=stop,
+    progress=progress,
+  )
   progress.close()
   path = workdir / 'networks.safetensors'
   kept = {

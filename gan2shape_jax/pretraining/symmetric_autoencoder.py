@@ -21,9 +21,10 @@ import optax
 from gan2shape_jax import renderer
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.pretraining import view_terms
-from gan2shape_jax.reconstruction import autoencoder, losses, step2_projection
+from gan2shape_jax.reconstruction import autoencoder, losses
+from gan2shape_jax.reconstruction.gan_images import gan_images
 from gan2shape_jax.reconstruction.region import region_weight
-from gan2shape_jax.reconstruction.state import FitState, Frozen, Networks, Settings
+from gan2shape_jax.reconstruction.state import FitState, Gan, Method, Networks, Settings
 
 TRAINED = ('depth', 'albedo', 'view', 'light')
 
@@ -87,9 +88,7 @@ def build(
     optax.adam(rate, settings.beta1, settings.beta2),
   )
   region = region_weight(numbers.box, size)
-  draw = functools.partial(
-    gan_pictures, settings=settings, count=numbers.batch_size, size=size, spread=numbers.spread
-  )
+  draw = functools.partial(gan_pictures, count=numbers.batch_size, size=size, spread=numbers.spread)
 
   def fresh(params, phase):
     if phase == 0:
@@ -98,7 +97,7 @@ def build(
 
   @functools.partial(jax.jit, donate_argnums=0)
   def fit_prior(state, target, frozen, key, images=None):
-    images = draw(key, frozen) if images is None else images
+    images = draw(key, Gan.of(frozen, settings)) if images is None else images
 
     def error(params):
       raw = networks.depth(params, images)
@@ -113,16 +112,14 @@ def build(
   @functools.partial(jax.jit, donate_argnums=0)
   def step(state, iteration, target, frozen, key, images=None):
     if images is None:
-      images = draw(jax.random.fold_in(key, 0), frozen)
+      images = draw(jax.random.fold_in(key, 0), Gan.of(frozen, settings))
     trained = {name: state.params[name] for name in TRAINED}
     lam_view = jnp.where(iteration < numbers.fixed_shape, numbers.lam_view_first, numbers.lam_view)
     own = (iteration - numbers.fixed_shape - numbers.shared_shape) / max(numbers.ramp, 1)
     objective = lambda params: loss(
       params,
-      networks,
+      Method(networks, settings, frozen),
       images,
-      frozen,
-      settings,
       region=region,
       own_shape=jnp.clip(own, 0.0, 1.0),
       prior_depth=target,
@@ -142,13 +139,12 @@ def build(
   return PretrainingPrograms(fresh, fit_prior, step)
 
 
-def gan_pictures(key, frozen: Frozen, settings: Settings, *, count: int, size: int, spread: float):
+def gan_pictures(key, gan: Gan, *, count: int, size: int, spread: float):
   """Pictures to train on, drawn from the GAN.
 
   Args:
     key: random key.
-    frozen: holds the generator and its mean latent.
-    settings: truncation and crop of the GAN's images.
+    gan: as the method uses it.
     count: number of pictures.
     size: of the pictures, pixels.
     spread: truncation of the latents drawn; 1 is the GAN's own distribution.
@@ -156,18 +152,16 @@ def gan_pictures(key, frozen: Frozen, settings: Settings, *, count: int, size: i
   Returns:
     [count, size, size, 3] in [-1, 1].
   """
-  z = jax.random.normal(key, (count, stylegan2.latent_size(frozen.generator)))
-  latents = stylegan2.mapping(frozen.generator, z)
-  latents = stylegan2.truncate(latents, frozen.mean_latent[None], spread)
-  return step2_projection.gan_images(latents, frozen, settings, size)
+  z = jax.random.normal(key, (count, stylegan2.latent_size(gan.generator)))
+  latents = stylegan2.mapping(gan.generator, z)
+  latents = stylegan2.truncate(latents, gan.mean_latent[None], spread)
+  return gan_images(gan, latents, size)
 
 
 def loss(
   trained,
-  networks: Networks,
+  method: Method,
   images,
-  frozen: Frozen,
-  settings: Settings,
   *,
   region=None,
   own_shape=1.0,
@@ -183,10 +177,8 @@ def loss(
 
   Args:
     trained: parameters of depth, albedo, view and light nets.
-    networks: apply functions.
+    method: networks, weights of the perceptual term, Gaussians of views and lights.
     images: [batch, size, size, 3] in [-1, 1].
-    frozen: weights of the perceptual term, Gaussians of views and lights.
-    settings: of the method.
     region: [size, size, 1] weight of each pixel, or None for all alike.
     own_shape: how much of its own shape each picture has beside the batch's mean, 0 to 1.
     prior_depth: [size, size] shape that the relief is pulled to, or None.
@@ -200,6 +192,7 @@ def loss(
   Returns:
     The total and a dict of all terms.
   """
+  networks, settings, prior = method.networks, method.settings, method.frozen.prior
   raw = networks.depth(trained['depth'], images)
   own_depths = jax.vmap(lambda r: autoencoder.depth_from_raw(r, settings))(raw)
   own_albedos = networks.albedo(trained['albedo'], images)
@@ -208,9 +201,9 @@ def loss(
   shared = symmetric.mean(0, keepdims=True)
   depths = shared + own_shape * (symmetric - shared)
   albedos = (own_albedos + mirror(own_albedos)) / 2
-  codes = autoencoder.predict_views(networks, trained['view'], images, frozen, settings)
+  codes = autoencoder.predict_views(method, trained['view'], images)
   views = jax.vmap(lambda code: autoencoder.view_from_code(code, settings))(codes)
-  lights = autoencoder.predict_lights(networks, trained['light'], images, frozen, settings)
+  lights = autoencoder.predict_lights(method, trained['light'], images)
 
   def reconstruct(depth, albedo, view, light):
     shape = autoencoder.geometry(depth, view, settings)
@@ -221,18 +214,16 @@ def loss(
   if region is not None:
     mask = mask * region[None]
   smooth = lambda maps: losses.smoothness_loss(maps, huber=settings.smooth_huber)
-  references = losses.perceptual_references(frozen, settings, images, mask)
-  perceptual = losses.perceptual_distance(
-    frozen, settings, reconstructions, images, mask, references
-  )
+  references = losses.perceptual_references(method, images, mask)
+  perceptual = losses.perceptual_distance(method, reconstructions, images, mask, references)
   asymmetry = jnp.abs(own_depths - symmetric).mean() / settings.depth_margin
   terms = {
     'l1': losses.photometric_loss(reconstructions, images, mask),
     'perceptual': perceptual.mean(),
     'asymmetry': asymmetry + jnp.abs(own_albedos - albedos).mean(),
     'smooth': smooth(depths) + smooth(diffuse),
-    'view': view_terms.view_distance(codes, frozen.prior.view_mean, frozen.prior.view_cov),
-    'light': view_terms.moment_distance(lights, frozen.prior.light_mean, frozen.prior.light_cov),
+    'view': view_terms.view_distance(codes, prior.view_mean, prior.view_cov),
+    'light': view_terms.moment_distance(lights, prior.light_mean, prior.light_cov),
   }
   if prior_depth is not None:
     terms['prior'] = losses.relief_distance(depths, prior_depth)
@@ -240,8 +231,8 @@ def loss(
     pictures, turns = view_terms.turned_pictures(
       key, images, shared[0], codes, settings, spread=turn_spread
     )
-    turned = autoencoder.predict_views(networks, trained['view'], pictures, frozen, settings)
-    terms['turn'] = view_terms.turn_distance(codes, turned, turns, frozen.prior.view_cov)
+    turned = autoencoder.predict_views(method, trained['view'], pictures)
+    terms['turn'] = view_terms.turn_distance(codes, turned, turns, prior.view_cov)
   terms['total'] = (
     terms['l1']
     + terms['asymmetry']

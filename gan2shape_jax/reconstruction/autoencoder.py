@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gan2shape_jax import renderer
-from gan2shape_jax.reconstruction.state import Frozen, Networks, Settings
+from gan2shape_jax.reconstruction.state import Method, Networks, Settings
 
 _BORDER_COLUMNS = 2
 
@@ -64,16 +64,16 @@ def predict_depth(networks: Networks, params, image, settings: Settings):
   return depth_from_raw(networks.depth(params, image[None])[0], settings)
 
 
-def predict_views(networks: Networks, params, images, frozen: Frozen, settings: Settings):
+def predict_views(method: Method, params, images):
   """View codes [batch, 6] in network units of pictures [batch, size, size, 3], mean added."""
-  codes = networks.view(params, images)
-  return codes + frozen.prior.view_mean[None] if settings.add_mean_view else codes
+  codes = method.networks.view(params, images)
+  return codes + method.frozen.prior.view_mean[None] if method.settings.add_mean_view else codes
 
 
-def predict_lights(networks: Networks, params, images, frozen: Frozen, settings: Settings):
+def predict_lights(method: Method, params, images):
   """Light codes [batch, 4] in network units of pictures [batch, size, size, 3], mean added."""
-  codes = networks.light(params, images)
-  return codes + frozen.prior.light_mean[None] if settings.add_mean_light else codes
+  codes = method.networks.light(params, images)
+  return codes + method.frozen.prior.light_mean[None] if method.settings.add_mean_light else codes
 
 
 def geometry(depth, view, settings: Settings) -> Geometry:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from gan2shape_jax import renderer
 from gan2shape_jax.reconstruction import autoencoder, losses
 from gan2shape_jax.reconstruction.region import region_weight
-from gan2shape_jax.reconstruction.state import Factors, Frozen, Instance, Projections, Settings
+from gan2shape_jax.reconstruction.state import Factors, Instance, Method, Projections, Settings
 
 VARIABLES = ('depth_map', 'albedo_map', 'own_view', 'own_light')
 OFFSETS = ('view_offsets', 'light_offsets')
@@ -203,11 +203,10 @@ def step_size(name: str, step: int, progress, settings: Settings):
 def step3_loss(
   trained,
   variables,
+  method: Method,
   instance: Instance,
   samples: Projections,
   offsets_index,
-  frozen: Frozen,
-  settings: Settings,
   *,
   part=lambda tree: tree,
 ):
@@ -216,17 +215,16 @@ def step3_loss(
   Args:
     trained: the `TRAINED[3]` variables.
     variables: all, for those from before the step.
+    method: holds the views' prior.
     instance: the picture.
     samples: one batch of projections, this device's share.
     offsets_index: of the batch, into the offsets.
-    frozen: holds the views' prior.
-    settings: of the method.
     part: picks this device's share of the batch's offsets.
 
   Returns:
     The total and a dict of all terms.
   """
-  fit = settings.fit
+  settings, fit, prior = method.settings, method.settings.fit, method.frozen.prior
   depth, albedo = depth_of(trained, settings), albedo_of(trained)
   view_offsets, light_offsets = part(
     (trained['view_offsets'][offsets_index], trained['light_offsets'][offsets_index])
@@ -275,11 +273,11 @@ def step3_loss(
     terms['relief'] = losses.relief_distance(depth[None], before)
     total += fit.lam_relief * terms['relief']
   if fit.lam_draw:
-    deviation = jnp.sqrt(jnp.diagonal(frozen.prior.view_cov)[:5])
+    deviation = jnp.sqrt(jnp.diagonal(prior.view_cov)[:5])
     terms['view'] = jnp.mean((view_offsets[:, :5] / deviation[None]) ** 2)
     total += fit.lam_draw * terms['view']
   if fit.lam_own_view:
-    deviation = jnp.sqrt(jnp.diagonal(frozen.prior.view_cov)[:5])
+    deviation = jnp.sqrt(jnp.diagonal(prior.view_cov)[:5])
     moved = trained['own_view'] - variables[BEFORE]['own_view']
     terms['own_view'] = jnp.mean((moved[:5] / deviation) ** 2)
     total += fit.lam_own_view * terms['own_view']

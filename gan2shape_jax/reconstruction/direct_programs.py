@@ -1,11 +1,13 @@
 """The functions of a run whose steps 1 and 3 fit the factors themselves (`direct`)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from gan2shape_jax.reconstruction import autoencoder, direct, observation, runaway, step2_projection
-from gan2shape_jax.reconstruction.state import FitState, Networks, Projections, Settings
+from gan2shape_jax.reconstruction.state import FitState, Method, Networks, Projections, Settings
 
 
 def functions(base, networks: Networks, settings: Settings, sharing):
@@ -24,13 +26,13 @@ def functions(base, networks: Networks, settings: Settings, sharing):
     A dict of functions by the names of `Programs`.
   """
   places = (settings.fit.collect_iters, settings.batch_size)
+  method = functools.partial(Method, networks, settings)
   adam = optax.adam(1.0)  # `direct.step_size` gives each variable its own rate
 
   def begin(params, instance, prior_depth, frozen):
     if prior_depth is None:
       own = base.factors(params, instance, frozen)
-      image = instance.image[None]
-      code = autoencoder.predict_views(networks, params['view'], image, frozen, settings)[0]
+      code = autoencoder.predict_views(method(frozen), params['view'], instance.image[None])[0]
       depth, albedo, light = own.depth, own.albedo, own.light
     else:  # no network has seen anything yet: the prior's shape, in its mean view and light
       depth, code, light = prior_depth, frozen.prior.view_mean, frozen.prior.light_mean
@@ -62,7 +64,7 @@ def functions(base, networks: Networks, settings: Settings, sharing):
   def observe(params, instance, frozen, flip):
     own = factors(params, instance, frozen)
     return observation.observe_factors(
-      own.depth, own.view, own.light, instance, frozen, settings, flip=flip
+      method(frozen), own.depth, own.view, own.light, instance, flip=flip
     )
 
   def step1(state, scene, instance, frozen):
@@ -73,7 +75,7 @@ def functions(base, networks: Networks, settings: Settings, sharing):
   def origin(params, instance, frozen):
     own = factors(params, instance, frozen)
     region = direct.region_of(own.depth, own.view, instance, settings)
-    return step2_projection.origin(own._replace(mask=region), instance, frozen, settings)
+    return step2_projection.origin(method(frozen), own._replace(mask=region), instance)
 
   def own_code(params, origin, frozen):
     del origin, frozen
@@ -85,12 +87,12 @@ def functions(base, networks: Networks, settings: Settings, sharing):
     samples = sharing.part(batch[:4])
     batch = Projections(*samples, *batch[4:])
     loss = lambda trained: direct.step3_loss(
-      trained, state.params, instance, batch, index, frozen, settings, part=sharing.part
+      trained, state.params, method(frozen), instance, batch, index, part=sharing.part
     )
     return update(state, loss, 3, progress, sharing.mean)
 
   def settle(state, instance, frozen):
-    away = runaway.runaway(state.params, instance, frozen, settings)
+    away = runaway.runaway(state.params, method(frozen), instance)
     params = state.params | runaway.held(_variables(state.params), away)
     return FitState(params, state.optimizer), {'held': away.astype(jnp.float32)}
 

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 
 from gan2shape_jax.models import discriminator, stylegan2
-from gan2shape_jax.reconstruction.state import Frozen, Settings
-from gan2shape_jax.reconstruction.step2_projection import gan_images
+from gan2shape_jax.reconstruction.gan_images import gan_images
+from gan2shape_jax.reconstruction.state import Frozen, Gan, Settings
 
 _BATCH = 32
 _FIT = 256  # images that span the space, and as many that set the scale
@@ -56,15 +56,12 @@ def own_domain(frozen: Frozen, settings: Settings, size: int, *, count: int = _F
   Returns:
     A `Domain`; the same for the same arguments.
   """
-  # Nothing else matters to the images; so other settings do not compile anew.
-  settings = dataclasses.replace(
-    Settings(), crop=settings.crop, origin_size=settings.origin_size, truncation=1.0
-  )
-  frozen = frozen._replace(perceptual=None, prior=None)
+  gan = dataclasses.replace(Gan.of(frozen, settings).exact(), truncation=1.0)
   key = jax.random.key(0)
   batches = -(-2 * count // _BATCH)
   features = [
-    _own_features(jax.random.fold_in(key, k), frozen, settings, size) for k in range(batches)
+    _own_features(jax.random.fold_in(key, k), gan, frozen.discriminator, size)
+    for k in range(batches)
   ]
   features = jnp.concatenate(features)[: 2 * count]
   fit, rest = features[:count], features[count:]
@@ -91,11 +88,10 @@ def domain_distance(domain: Domain, frozen: Frozen, images) -> jax.Array:
   return _unexplained(features, domain.mean, domain.directions) / domain.scale
 
 
-@functools.partial(jax.jit, static_argnames=('settings', 'size'))
-def _own_features(key, frozen, settings, size):
-  z = jax.random.normal(key, (_BATCH, stylegan2.latent_size(frozen.generator)))
-  latents = stylegan2.mapping(frozen.generator, z)
-  return _features(frozen.discriminator, gan_images(latents, frozen, settings, size))
+@functools.partial(jax.jit, static_argnames='size')
+def _own_features(key, gan, critic, size):
+  z = jax.random.normal(key, (_BATCH, stylegan2.latent_size(gan.generator)))
+  return _features(critic, gan_images(gan, stylegan2.mapping(gan.generator, z), size))
 
 
 @jax.jit

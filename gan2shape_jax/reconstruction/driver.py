@@ -40,6 +40,36 @@ class StagePlan(NamedTuple):
   flip3: bool
 
 
+class Segment(NamedTuple):
+  """The iterations of one step of a stage, or those of them that are left.
+
+  Attributes:
+    stage: number of the stage.
+    step: PRIOR, STEP1, STEP2 or STEP3.
+    first: the iteration of the step that runs next.
+    length: iterations of the whole step, more than `first`.
+    flip: whether the mirrored shape must explain too; None in steps that do not use it.
+  """
+
+  stage: int
+  step: int
+  first: int
+  length: int
+  flip: bool | None
+
+  @property
+  def kind(self) -> tuple[int, bool | None]:
+    """What its iterations have compiled: one program for each kind."""
+    return self.step, self.flip
+
+  def after(self, iterations: int) -> Position:
+    """The position after so many iterations of the step."""
+    if iterations < self.length:
+      return Position(self.stage, self.step, iterations)
+    last = self.step == STEP3
+    return Position(self.stage + 1) if last else Position(self.stage, self.step + 1)
+
+
 class Plan(NamedTuple):
   """Everything that the driver's loop counts.
 
@@ -63,29 +93,47 @@ class Plan(NamedTuple):
       return self.prior_iterations if stage == 0 else 0
     return self.stages[stage][step - 1]
 
+  def segments(self, position: Position = BEGINNING) -> Iterator[Segment]:
+    """What runs from a position on, step by step; steps without iterations are left out."""
+    for stage in range(position.stage, len(self.stages)):
+      flips = {STEP1: self.stages[stage].flip1, STEP3: self.stages[stage].flip3}
+      for step in (PRIOR, STEP1, STEP2, STEP3):
+        if (stage, step) < position[:2]:
+          continue
+        first = position.iteration if (stage, step) == position[:2] else 0
+        length = self.length(stage, step)
+        if first < length:
+          yield Segment(stage, step, first, length, flips.get(step))
+
   def total(self) -> int:
     """Iterations of the whole reconstruction."""
-    stages = range(len(self.stages))
-    return sum(self.length(stage, step) for stage in stages for step in range(4))
+    return sum(segment.length for segment in self.segments())
 
   def done_before(self, position: Position) -> int:
     """Iterations before a position."""
-    done = position.iteration
-    for stage in range(len(self.stages)):
-      for step in range(4):
-        if (stage, step) < (position.stage, position.step):
-          done += self.length(stage, step)
-    return done
+    return self.total() - sum(left.length - left.first for left in self.segments(position))
 
   def position(self, done: int) -> Position:
     """The position after `done` iterations from the beginning."""
-    for stage in range(len(self.stages)):
-      for step in range(4):
-        length = self.length(stage, step)
-        if done < length:
-          return Position(stage, step, done)
-        done -= length
-    return Position(len(self.stages), PRIOR, 0)
+    for segment in self.segments():
+      if done < segment.length:
+        return segment.after(done)
+      done -= segment.length
+    return Position(len(self.stages))
+
+
+class Start(NamedTuple):
+  """Where a run begins: at the beginning, or at a checkpoint.
+
+  Attributes:
+    state: networks and optimiser at `position`; fresh ones are made at each change of step.
+    position: the iteration that runs first.
+    projections: of the current stage, when `position` is within step 3 of a single picture.
+  """
+
+  state: FitState
+  position: Position = BEGINNING
+  projections: Projections | None = None
 
 
 class Event(NamedTuple):
@@ -128,15 +176,13 @@ def restored(tree: dict, like: FitState) -> FitState:
 
 def reconstruct(
   programs: Programs,
-  state: FitState,
+  start: Start,
   instance: Instance,
   frozen: Frozen,
   plan: Plan,
   key,
   *,
   prior_depth=None,
-  position: Position = BEGINNING,
-  projections: Projections | None = None,
 ) -> Iterator[Event]:
   """Runs the method on one picture from a position to the end.
 
@@ -145,79 +191,61 @@ def reconstruct(
 
   Args:
     programs: compiled functions.
-    state: networks and optimiser at `position`; fresh ones are made at each change of step.
+    start: where to begin.
     instance: the picture.
     frozen: GAN, perceptual weights, priors.
     plan: lengths of the steps.
     key: random key of the picture.
     prior_depth: [size, size] shape to start from; needed with `plan.prior_iterations`.
-    position: where to begin.
-    projections: of the current stage, when `position` is within step 3.
 
   Yields:
     An `Event` after every iteration.
   """
-  for stage in range(position.stage, len(plan.stages)):
-    for step in (PRIOR, STEP1, STEP2, STEP3):
-      if (stage, step) < (position.stage, position.step):
-        continue
-      resumed = (stage, step) == (position.stage, position.step) and position.iteration > 0
-      first = position.iteration if resumed else 0
-      length = plan.length(stage, step)
-      step_key = _fold_in(_fold_in(key, stage), step)
-      if first < length and not resumed:
-        state = programs.fresh(state.params, step)
-      if step == STEP3 and length and projections is None:
-        projections = collect(programs, state, instance, frozen, plan, step_key)
-      iterations = _iterations(
-        programs, state, instance, frozen, plan, step_key, prior_depth, projections, stage, step,
-        first,
-      )  # fmt: skip
-      for k, (state, terms) in enumerate(iterations, start=first + 1):
-        after = Position(stage, step, k) if k < length else _next(stage, step)
-        yield Event(
-          after, state, projections if step == STEP3 else None, terms, (stage, step), k == length
+  state, position, projections = start
+  del start  # programs consume the state, and other projections follow
+
+  def iterations(segment, state, key, projections):
+    """The iterations of a segment: yields (state, terms)."""
+    step, length = segment.step, segment.length
+    if step == STEP1:
+      scene = programs.observe(state.params, instance, frozen, flip=segment.flip)
+    elif step == STEP2:
+      origin = programs.origin(state.params, instance, frozen)
+    for k in range(segment.first, length):
+      if step == PRIOR:
+        state, terms = programs.fit_prior(state, instance.image, prior_depth)
+      elif step == STEP1:
+        state, terms = programs.step1(state, scene, instance, frozen)
+      elif step == STEP2:
+        state, terms = programs.step2(state, origin, instance.latent, key, frozen, k)
+      else:
+        index = batch_index(k, plan.collect_iters, skip_first=plan.skip_first_batch)
+        state, terms = programs.step3(
+          state, instance, projections, frozen, index, k / length, flip=segment.flip
         )
-    projections = None
+        if programs.settle is not None and k + 1 == length:
+          state, more = programs.settle(state, instance, frozen)
+          terms = terms | more
+      yield state, terms
+
+  for segment in plan.segments(position):
+    step_key = _fold_in(_fold_in(key, segment.stage), segment.step)
+    if not segment.first:
+      state = programs.fresh(state.params, segment.step)
+    if segment.step != STEP3:
+      projections = None
+    elif projections is None or not segment.first:
+      projections = collect(programs, state, instance, frozen, plan, step_key)
+    following = iterations(segment, state, step_key, projections)
+    for k, (state, terms) in enumerate(following, start=segment.first + 1):
+      finished = (segment.stage, segment.step)
+      yield Event(segment.after(k), state, projections, terms, finished, k == segment.length)
 
 
 def _fold_in(key, number):
   """Folds a number into a key [], or into each of a stack's keys [pictures]."""
   fold = jax.random.fold_in
   return jax.vmap(fold, (0, None))(key, number) if key.ndim else fold(key, number)
-
-
-def _next(stage, step):
-  return Position(stage, step + 1, 0) if step < STEP3 else Position(stage + 1, PRIOR, 0)
-
-
-def _iterations(
-  programs, state, instance, frozen, plan, key, prior_depth, projections, stage, step, first
-):
-  """The iterations of one step from `first` on: yields (state, terms)."""
-  length = plan.length(stage, step)
-  if first >= length:
-    return
-  if step == STEP1:
-    scene = programs.observe(state.params, instance, frozen, flip=plan.stages[stage].flip1)
-  elif step == STEP2:
-    origin = programs.origin(state.params, instance, frozen)
-  for k in range(first, length):
-    if step == PRIOR:
-      state, terms = programs.fit_prior(state, instance.image, prior_depth)
-    elif step == STEP1:
-      state, terms = programs.step1(state, scene, instance, frozen)
-    elif step == STEP2:
-      state, terms = programs.step2(state, origin, instance.latent, key, frozen, k)
-    else:
-      index = batch_index(k, plan.collect_iters, skip_first=plan.skip_first_batch)
-      state, terms = programs.step3(
-        state, instance, projections, frozen, index, k / length, flip=plan.stages[stage].flip3
-      )
-      if programs.settle is not None and k + 1 == length:
-        state, more = programs.settle(state, instance, frozen)
-        terms = terms | more
-    yield state, terms
 
 
 def collect(programs: Programs, state: FitState, instance, frozen, plan: Plan, key) -> Projections:

@@ -14,18 +14,17 @@ import jax
 import numpy as np
 
 from gan2shape_jax.reconstruction.driver import (
-  BEGINNING,
   PRIOR,
   STEP1,
   STEP2,
   STEP3,
   Event,
   Plan,
-  Position,
+  Start,
   batch_index,
 )
 from gan2shape_jax.reconstruction.programs import Programs
-from gan2shape_jax.reconstruction.state import FitState, Frozen, Instance
+from gan2shape_jax.reconstruction.state import Frozen, Instance
 
 
 class Store(Protocol):
@@ -54,6 +53,20 @@ class Stores(NamedTuple):
 
   origins: Store
   projections: Store
+
+
+class Pictures(NamedTuple):
+  """All that are trained on, by their numbers.
+
+  Attributes:
+    count: how many there are.
+    instance: number -> picture, read when it is asked for.
+    prior_depth: number -> [size, size] shape to start from; needed with `Plan.prior_iterations`.
+  """
+
+  count: int
+  instance: Callable[[int], Instance]
+  prior_depth: Callable[[int], jax.Array] | None = None
 
 
 class Visit(NamedTuple):
@@ -87,16 +100,12 @@ def visit(key, stage: int, step: int, iteration: int, count: int) -> Visit:
 
 def train(
   programs: Programs,
-  state: FitState,
-  instance: Callable[[int], Instance],
-  count: int,
+  start: Start,
+  pictures: Pictures,
   frozen: Frozen,
   plan: Plan,
   key,
   stores: Stores,
-  *,
-  prior_depth: Callable[[int], jax.Array] | None = None,
-  position: Position = BEGINNING,
 ) -> Iterator[Event]:
   """Trains the networks jointly from a position to the end.
 
@@ -107,71 +116,74 @@ def train(
 
   Args:
     programs: compiled functions.
-    state: networks and optimiser at `position`; fresh ones are made at each change of step.
-    instance: number -> picture, read when it is asked for.
-    count: of pictures.
+    start: where to begin.
+    pictures: to train on.
     frozen: GAN, perceptual weights, priors.
     plan: lengths of the steps, in iterations over all pictures together; `collect_iters` is of
       each picture.
     key: random key of the run.
     stores: emptied as soon as what they hold is not needed any more.
-    prior_depth: number -> [size, size] shape to start from; needed with `plan.prior_iterations`.
-    position: where to begin.
 
   Yields:
     An `Event` after every iteration, without projections.
   """
-  for stage in range(position.stage, len(plan.stages)):
-    for step in (PRIOR, STEP1, STEP2, STEP3):
-      if (stage, step) < (position.stage, position.step):
-        continue
-      length = plan.length(stage, step)
-      first = position.iteration if (stage, step) == (position.stage, position.step) else 0
-      for store, used in zip(stores, (STEP2, STEP3), strict=True):
-        if step != used:
-          store.clear()
-      if first >= length:
-        continue
-      if not first:
-        state = programs.fresh(state.params, step)
-      order_key, draw_key, collect_key = _step_keys(key, stage, step)
-      if step == STEP2:
-        _collect_origins(programs, state, instance, count, frozen, stores.origins, stage)
-      elif step == STEP3 and not first:
-        _collect_projections(
-          programs, state, instance, count, frozen, plan, collect_key, stores.projections, stage
-        )
-      for k in range(first, length):
-        turn, place = divmod(k, count)
-        if k == first or not place:
-          order = _order(order_key, turn, count)
-        number = int(order[place])
-        if step == PRIOR:
-          state, terms = programs.fit_prior(state, instance(number).image, prior_depth(number))
-        elif step == STEP1:
-          picture = instance(number)
-          scene = programs.observe(state.params, picture, frozen, flip=plan.stages[stage].flip1)
-          state, terms = programs.step1(state, scene, picture, frozen)
-        elif step == STEP2:
-          origin = stores.origins.get(stage, number, 0)
-          state, terms = programs.step2(state, origin, instance(number).latent, draw_key, frozen, k)
-        else:
-          # Each pass takes the next batch of every picture.
-          index = batch_index(turn, plan.collect_iters, skip_first=plan.skip_first_batch)
-          batch = stores.projections.get(stage, number, index)
-          batches = jax.tree.map(lambda leaf: leaf[None], batch)
-          state, terms = programs.step3(
-            state, instance(number), batches, frozen, 0, 0.0, flip=plan.stages[stage].flip3
-          )
-        last = k + 1 == length
-        after = Position(stage, step, k + 1) if not last else _next(stage, step)
-        yield Event(after, state, None, terms, (stage, step), last)
-  for store in stores:
-    store.clear()
+  (state, position, _), (count, instance, prior_depth) = start, pictures
+  del start  # programs consume the state
 
+  def collect_origins(state, stage):
+    """Keeps what all pseudo samples of a picture share; step 2 does not change it."""
+    store = stores.origins
+    for number in range(count):
+      if not store.has(stage, number):
+        store.put(stage, number, [programs.origin(state.params, instance(number), frozen)], 1)
 
-def _next(stage, step):
-  return Position(stage, step + 1) if step < STEP3 else Position(stage + 1)
+  def collect_projections(state, stage, key):
+    """Projects fresh pseudo samples of every picture with the trained encoder."""
+    store, batches = stores.projections, plan.collect_iters
+    for number in range(count):
+      if store.has(stage, number):
+        continue
+      picture = instance(number)
+      origin = programs.origin(state.params, picture, frozen)
+      own = state.params, origin, picture.latent, jax.random.fold_in(key, number)
+      collect = functools.partial(programs.collect, *own, frozen)
+      store.put(stage, number, map(collect, range(batches)), batches)
+
+  for segment in plan.segments(position):
+    stage, step, first, length, flip = segment
+    for store, used in zip(stores, (STEP2, STEP3), strict=True):
+      if step != used:
+        store.clear()
+    if not first:
+      state = programs.fresh(state.params, step)
+    order_key, draw_key, collect_key = _step_keys(key, stage, step)
+    if step == STEP2:
+      collect_origins(state, stage)
+    elif step == STEP3 and not first:
+      collect_projections(state, stage, collect_key)
+    for k in range(first, length):
+      turn, place = divmod(k, count)
+      if k == first or not place:
+        order = _order(order_key, turn, count)
+      number = int(order[place])
+      if step == PRIOR:
+        state, terms = programs.fit_prior(state, instance(number).image, prior_depth(number))
+      elif step == STEP1:
+        picture = instance(number)
+        scene = programs.observe(state.params, picture, frozen, flip=flip)
+        state, terms = programs.step1(state, scene, picture, frozen)
+      elif step == STEP2:
+        origin = stores.origins.get(stage, number, 0)
+        state, terms = programs.step2(state, origin, instance(number).latent, draw_key, frozen, k)
+      else:
+        # Each pass takes the next batch of every picture.
+        index = batch_index(turn, plan.collect_iters, skip_first=plan.skip_first_batch)
+        batch = stores.projections.get(stage, number, index)
+        batches = jax.tree.map(lambda leaf: leaf[None], batch)
+        state, terms = programs.step3(state, instance(number), batches, frozen, 0, 0.0, flip=flip)
+      yield Event(segment.after(k + 1), state, None, terms, (stage, step), k + 1 == length)
+    for store in stores:
+      store.clear()
 
 
 def _step_keys(key, stage, step):
@@ -182,22 +194,3 @@ def _step_keys(key, stage, step):
 def _order(key, turn, count):
   """The pictures' numbers in the order of a pass."""
   return np.asarray(jax.random.permutation(jax.random.fold_in(key, turn), count))
-
-
-def _collect_origins(programs, state, instance, count, frozen, store, stage):
-  """Keeps what all pseudo samples of a picture share; step 2 does not change it."""
-  for number in range(count):
-    if not store.has(stage, number):
-      store.put(stage, number, [programs.origin(state.params, instance(number), frozen)], 1)
-
-
-def _collect_projections(programs, state, instance, count, frozen, plan, key, store, stage):
-  """Projects fresh pseudo samples of every picture with the trained encoder."""
-  for number in range(count):
-    if store.has(stage, number):
-      continue
-    picture = instance(number)
-    origin = programs.origin(state.params, picture, frozen)
-    own = state.params, origin, picture.latent, jax.random.fold_in(key, number)
-    collect = functools.partial(programs.collect, *own, frozen)
-    store.put(stage, number, map(collect, range(plan.collect_iters)), plan.collect_iters)

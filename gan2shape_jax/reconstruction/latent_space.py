@@ -4,8 +4,9 @@ import jax
 import numpy as np
 
 from gan2shape_jax.models import stylegan2
-from gan2shape_jax.reconstruction import autoencoder, refinement, step2_projection
-from gan2shape_jax.reconstruction.state import Frozen, Networks, Settings
+from gan2shape_jax.reconstruction import autoencoder, refinement
+from gan2shape_jax.reconstruction.gan_images import gan_images
+from gan2shape_jax.reconstruction.state import Method
 
 _SAMPLES, _BATCH = 2048, 64  # images in which views and lights are looked at
 
@@ -28,16 +29,12 @@ def basis(generator, samples: int):
   return refinement.principal_directions(jax.jit(draw)(generator, jax.random.key(1)))
 
 
-def view_light_directions(
-  frozen: Frozen, networks: Networks, params, settings: Settings, size: int
-) -> np.ndarray:
+def view_light_directions(method: Method, params, size: int) -> np.ndarray:
   """How w changes with the views and lights that networks see in the GAN's images.
 
   Args:
-    frozen: the GAN and the prior of views and lights.
-    networks: apply functions.
+    method: networks, the GAN and the prior of views and lights.
     params: trained parameters of `view` and `light` among others.
-    settings: of the method.
     size: height and width of the images, pixels.
 
   Returns:
@@ -45,15 +42,15 @@ def view_light_directions(
   """
 
   @jax.jit
-  def look(frozen, params, key):
-    z = jax.random.normal(key, (_BATCH, stylegan2.latent_size(frozen.generator)))
-    latents = stylegan2.mapping(frozen.generator, z)
-    images = step2_projection.gan_images(latents, frozen, settings, size)
-    views = autoencoder.predict_views(networks, params['view'], images, frozen, settings)
-    lights = autoencoder.predict_lights(networks, params['light'], images, frozen, settings)
+  def look(method, params, key):
+    z = jax.random.normal(key, (_BATCH, stylegan2.latent_size(method.gan.generator)))
+    latents = stylegan2.mapping(method.gan.generator, z)
+    images = gan_images(method.gan, latents, size)
+    views = autoencoder.predict_views(method, params['view'], images)
+    lights = autoencoder.predict_lights(method, params['light'], images)
     return latents, views, lights
 
   keys = jax.random.split(jax.random.key(2), _SAMPLES // _BATCH)
-  seen = [jax.device_get(look(frozen, params, key)) for key in keys]
+  seen = [jax.device_get(look(method, params, key)) for key in keys]
   latents, views, lights = (np.concatenate(part) for part in zip(*seen, strict=True))
-  return refinement.view_light_directions(latents, views, lights, frozen.prior)
+  return refinement.view_light_directions(latents, views, lights, method.frozen.prior)

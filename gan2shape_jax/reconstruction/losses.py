@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from gan2shape_jax.models.discriminator import discriminator_features
 from gan2shape_jax.models.lpips import lpips_to_features, vgg_features
 from gan2shape_jax.models.resampling import resize
-from gan2shape_jax.reconstruction.state import Frozen, Settings
+from gan2shape_jax.reconstruction.state import Method, in_precision
 
 _EPSILON = 1e-7
 
@@ -78,12 +78,11 @@ def discriminator_feature_loss(features, targets, mask=None):
   return total
 
 
-def perceptual_references(frozen: Frozen, settings: Settings, targets, mask) -> list:
+def perceptual_references(method: Method, targets, mask) -> list:
   """What `perceptual_distance` compares with; constant for constant targets and masks.
 
   Args:
-    frozen: holds the weights of the discriminator, VGG16 and the LPIPS heads.
-    settings: `perceptual` is 'lpips', 'discriminator' or 'none'.
+    method: `settings.perceptual` is 'lpips', 'discriminator' or 'none'; `frozen` holds the weights.
     targets: [batch, height, width, 3] in [-1, 1]; no gradient passes.
     mask: [batch, height, width, 1] pixels that count.
 
@@ -93,26 +92,22 @@ def perceptual_references(frozen: Frozen, settings: Settings, targets, mask) -> 
   Raises:
     ValueError: the kind is unknown.
   """
-  if settings.perceptual == 'none':
+  kind = method.settings.perceptual
+  if kind == 'none':
     return []
-  if settings.perceptual == 'lpips':
-    seen = settings.for_frozen(targets * mask)
-    return jax.lax.stop_gradient(vgg_features(frozen.perceptual, seen))
-  if settings.perceptual == 'discriminator':
-    return jax.lax.stop_gradient(image_features(frozen, settings, targets))
-  raise ValueError(
-    f'unknown perceptual loss {settings.perceptual!r}: expected lpips, discriminator or none'
-  )
+  if kind == 'lpips':
+    seen = in_precision(targets * mask, method.settings.precision)
+    return jax.lax.stop_gradient(vgg_features(method.frozen.perceptual, seen))
+  if kind == 'discriminator':
+    return jax.lax.stop_gradient(image_features(method, targets))
+  raise ValueError(f'unknown perceptual loss {kind!r}: expected lpips, discriminator or none')
 
 
-def perceptual_distance(
-  frozen: Frozen, settings: Settings, images, targets, mask, references: list
-):
+def perceptual_distance(method: Method, images, targets, mask, references: list):
   """The perceptual term for each image, of the kind that the settings name, inside a mask.
 
   Args:
-    frozen: holds the weights of the discriminator, VGG16 and the LPIPS heads.
-    settings: `perceptual` as in `perceptual_references`.
+    method: as of `perceptual_references`.
     images: [batch, height, width, 3] in [-1, 1].
     targets: like `images`, or one for all of them; no gradient passes.
     mask: [batch, height, width, 1] pixels that count, or one for all.
@@ -122,23 +117,24 @@ def perceptual_distance(
     [batch] distances.
   """
   targets = jax.lax.stop_gradient(targets)
-  if settings.perceptual == 'none':
+  kind = method.settings.perceptual
+  if kind == 'none':
     return jnp.zeros(images.shape[0])
-  if settings.perceptual == 'lpips':
-    seen = settings.for_frozen(images * mask)
-    return lpips_to_features(frozen.perceptual, seen, references).astype(images.dtype)
+  if kind == 'lpips':
+    seen = in_precision(images * mask, method.settings.precision)
+    return lpips_to_features(method.frozen.perceptual, seen, references).astype(images.dtype)
   # Outside the mask both show the target: the features see no edge that the mask made.
-  features = image_features(frozen, settings, images * mask + targets * (1 - mask))
+  features = image_features(method, images * mask + targets * (1 - mask))
   pairs = zip(features, references, strict=True)
   return sum(jnp.abs(feature - reference).mean((1, 2, 3)) for feature, reference in pairs)
 
 
-def image_features(frozen: Frozen, settings: Settings, images):
+def image_features(method: Method, images):
   """The discriminator's first block outputs for images in [-1, 1]."""
   features = discriminator_features(
-    frozen.discriminator,
-    settings.for_frozen(images),
-    count=settings.discriminator_features,
+    method.frozen.discriminator,
+    in_precision(images, method.settings.precision),
+    count=method.settings.discriminator_features,
   )
   return [feature.astype(images.dtype) for feature in features]
 

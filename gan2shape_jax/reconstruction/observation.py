@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from gan2shape_jax import renderer
 from gan2shape_jax.reconstruction import autoencoder, losses
-from gan2shape_jax.reconstruction.state import Factors, Frozen, Instance, Networks, Settings
+from gan2shape_jax.reconstruction.state import Factors, Instance, Method
 
 
 class Scene(NamedTuple):
@@ -30,38 +30,37 @@ class Scene(NamedTuple):
   references: list
 
 
-def observe(networks: Networks, params, instance: Instance, frozen, settings, *, flip) -> Scene:
+def observe(method: Method, params, instance: Instance, *, flip: bool) -> Scene:
   """Predicts depth, view and light of the picture, and looks at it from there.
 
   Args:
-    networks: apply functions.
+    method: networks, means of views and lights, weights of the perceptual term.
     params: parameters of the networks.
     instance: the picture.
-    frozen: holds the means of views and lights, and weights of the perceptual term.
-    settings: of the method.
     flip: whether the mirrored shape is looked at too.
 
   Returns:
     A `Scene`.
   """
   image = instance.image[None]
-  depth = autoencoder.predict_depth(networks, params['depth'], instance.image, settings)
-  code = autoencoder.predict_views(networks, params['view'], image, frozen, settings)[0]
-  light = autoencoder.predict_lights(networks, params['light'], image, frozen, settings)[0]
-  view = autoencoder.view_from_code(code, settings)
-  return observe_factors(depth, view, light, instance, frozen, settings, flip=flip)
+  depth = autoencoder.predict_depth(
+    method.networks, params['depth'], instance.image, method.settings
+  )
+  code = autoencoder.predict_views(method, params['view'], image)[0]
+  light = autoencoder.predict_lights(method, params['light'], image)[0]
+  view = autoencoder.view_from_code(code, method.settings)
+  return observe_factors(method, depth, view, light, instance, flip=flip)
 
 
-def observe_factors(depth, view, light, instance: Instance, frozen, settings, *, flip) -> Scene:
+def observe_factors(method: Method, depth, view, light, instance: Instance, *, flip) -> Scene:
   """The picture's shape as seen from its own view.
 
   Args:
+    method: weights of the perceptual term.
     depth: [size, size] canonical depth.
     view: [6] radians and camera units.
     light: [4] light code.
     instance: the picture.
-    frozen: weights of the perceptual term.
-    settings: of the method.
     flip: whether the mirrored shape is looked at too.
 
   Returns:
@@ -69,31 +68,30 @@ def observe_factors(depth, view, light, instance: Instance, frozen, settings, *,
   """
   image = instance.image[None]
   depths = jnp.stack([depth, autoencoder.mirror(depth)]) if flip else depth[None]
-  shapes = jax.vmap(lambda d: autoencoder.geometry(d, view, settings))(depths)
+  shapes = jax.vmap(lambda d: autoencoder.geometry(d, view, method.settings))(depths)
   mask = jnp.prod(shapes.valid, axis=0)[None]
-  references = losses.perceptual_references(frozen, settings, image, mask)
+  references = losses.perceptual_references(method, image, mask)
   return Scene(depths, shapes, view, light, mask, references)
 
 
-def picture_terms(albedo, scene: Scene, instance: Instance, frozen: Frozen, settings: Settings):
+def picture_terms(method: Method, albedo, scene: Scene, instance: Instance):
   """Losses of the picture's reconstruction, from its shape and from the mirrored one.
 
   Args:
+    method: weights of the terms, of the perceptual one also its network's.
     albedo: [size, size, 3] canonical albedo.
     scene: the shape, from `observe`.
     instance: the picture.
-    frozen: weights of the perceptual term.
-    settings: of the method.
 
   Returns:
     A dict of [] terms, 'total' among them, and the reconstructions [n, size, size, 3].
   """
-  count = scene.depths.shape[0]
+  settings, count = method.settings, scene.depths.shape[0]
   albedos = jnp.stack([albedo, autoencoder.mirror(albedo)])[:count]
   sample = jax.vmap(autoencoder.shade_and_sample, (0, None, 0))
   images = sample(albedos, scene.light, scene.shapes)
   target, mask = instance.image[None], scene.mask
-  perceptual = losses.perceptual_distance(frozen, settings, images, target, mask, scene.references)
+  perceptual = losses.perceptual_distance(method, images, target, mask, scene.references)
   terms = {}
   for k, suffix in enumerate(('', '_mirror')[:count]):
     terms[f'l1{suffix}'] = losses.photometric_loss(images[k][None], target, mask)
@@ -111,10 +109,10 @@ def picture_terms(albedo, scene: Scene, instance: Instance, frozen: Frozen, sett
   return terms, images
 
 
-def factors(networks: Networks, params, instance: Instance, frozen, settings) -> Factors:
+def factors(method: Method, params, instance: Instance) -> Factors:
   """What the networks now see in the picture."""
-  scene = observe(networks, params, instance, frozen, settings, flip=False)
+  scene = observe(method, params, instance, flip=False)
   depth = scene.depths[0]
-  albedo = networks.albedo(params['albedo'], instance.image[None])[0]
-  mask = autoencoder.canonical_mask(instance.mask, depth, scene.view, settings)
+  albedo = method.networks.albedo(params['albedo'], instance.image[None])[0]
+  mask = autoencoder.canonical_mask(instance.mask, depth, scene.view, method.settings)
   return Factors(depth, albedo, scene.view, scene.light, mask)

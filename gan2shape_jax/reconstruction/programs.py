@@ -1,5 +1,6 @@
 """The functions of a run: each is built and compiled once and serves every stage and picture."""
 
+import functools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -17,7 +18,8 @@ from gan2shape_jax.reconstruction import (
   step2_projection,
   step3_shape,
 )
-from gan2shape_jax.reconstruction.state import FitState, Networks, Projections, Settings
+from gan2shape_jax.reconstruction.gan_images import gan_images
+from gan2shape_jax.reconstruction.state import FitState, Method, Networks, Projections, Settings
 
 
 class Programs(NamedTuple):
@@ -101,6 +103,7 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
   Returns:
     The `Programs`; `flip` and `step` are static.
   """
+  method = functools.partial(Method, networks, settings)
   # torch's Adam(weight_decay=...): the decay is part of the gradient.
   optimizer = optax.chain(
     optax.add_decayed_weights(settings.weight_decay),
@@ -127,32 +130,28 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
     return update(state, loss, TRAINED[0])
 
   def observe(params, instance, frozen, flip):
-    return observation.observe(networks, params, instance, frozen, settings, flip=flip)
+    return observation.observe(method(frozen), params, instance, flip=flip)
 
   def step1(state, scene, instance, frozen):
-    loss = lambda trained: step1_albedo.loss(trained, networks, scene, instance, frozen, settings)
+    loss = lambda trained: step1_albedo.loss(trained, method(frozen), scene, instance)
     return update(state, loss, TRAINED[1])
 
   def origin(params, instance, frozen):
-    factors = observation.factors(networks, params, instance, frozen, settings)
-    return step2_projection.origin(factors, instance, frozen, settings)
+    return step2_projection.origin(method(frozen), factors(params, instance, frozen), instance)
 
   def own_code(params, origin, frozen):
-    image = origin.image[None]
-    return autoencoder.predict_views(networks, params['view'], image, frozen, settings)[0]
+    return autoencoder.predict_views(method(frozen), params['view'], origin.image[None])[0]
 
   def step3(state, instance, projections, frozen, index, progress, flip):
     del progress  # one rate throughout, as published
     batch = jax.tree.map(lambda x: x[index], projections)
     samples = sharing.part(batch[: len(SAMPLES)])
     batch = Projections(*samples, *batch[len(SAMPLES) :])
-    loss = lambda trained: step3_shape.loss(
-      trained, networks, instance, batch, frozen, settings, flip=flip
-    )
+    loss = lambda trained: step3_shape.loss(trained, method(frozen), instance, batch, flip=flip)
     return update(state, loss, TRAINED[3], sharing.mean)
 
   def factors(params, instance, frozen):
-    return observation.factors(networks, params, instance, frozen, settings)
+    return observation.factors(method(frozen), params, instance)
 
   own = {'origin': origin, 'own_code': own_code, 'factors': factors, 'step3': step3}
   own |= {'begin': None, 'settle': None, 'fresh': fresh, 'observe': observe, 'step1': step1}
@@ -164,26 +163,24 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
 
   def pseudo_batch(key, iteration, origin, frozen):
     keys = jax.random.split(jax.random.fold_in(key, iteration), settings.batch_size)
-    return step2_projection.pseudo_batch(sharing.part(keys), origin, frozen, settings)
+    return step2_projection.pseudo_batch(sharing.part(keys), method(frozen), origin)
 
   def projection_views(params, images, drawn, frozen):
     # What the GAN shows turns less than what was drawn: where the view network can tell, it says.
     if settings.fit.views == 'drawn':
       return drawn
-    return autoencoder.predict_views(networks, params['view'], images, frozen, settings)
+    return autoencoder.predict_views(method(frozen), params['view'], images)
 
   def step2(state, origin, latent, key, frozen, iteration):
     _, images, masks = pseudo_batch(key, iteration, origin, frozen)
     loss = lambda trained: step2_projection.loss(
-      trained, networks, images, masks, origin, latent, frozen, settings
+      trained, method(frozen), images, masks, origin, latent
     )
     return update(state, loss, TRAINED[2], sharing.mean)
 
   def collect(params, origin, latent, key, frozen, iteration):
     draws, images, masks = pseudo_batch(key, iteration, origin, frozen)
-    projected, _ = step2_projection.project(
-      params, networks, images, origin, latent, frozen, settings
-    )
+    projected, _ = step2_projection.project(params, method(frozen), images, origin, latent)
     lights = jax.vmap(
       lambda d: step2_projection.drawn_light_code(origin.factors.light, d, settings)
     )(draws)
@@ -199,18 +196,17 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
       code = own_code(params, origin, frozen)
       offsets = refinement.directed_offsets(draws.view, lights, code[None], own_light[None], frozen)
     else:
-      offsets = step2_projection.latent_offsets(params, networks, images, origin, frozen, settings)
+      offsets = step2_projection.latent_offsets(params, method(frozen), images, origin)
     latents = step2_projection.offset_latents(latent, offsets)
     whole = sharing.whole((latents, images, masks))
-    return refinement.begin(*whole, frozen, settings)
+    return refinement.begin(method(frozen), *whole)
 
   def refine(state, frozen):
-    return refinement.step(state, frozen, settings, part=sharing.part, mean=sharing.mean)
+    return refinement.step(method(frozen), state, part=sharing.part, mean=sharing.mean)
 
   def refined(projections, state, params, frozen):
     latents = sharing.part(refinement.refined_latents(state, frozen))
-    size = state.images.shape[1]
-    images = step2_projection.gan_images(latents, frozen, settings, size)
+    images = gan_images(method(frozen).gan, latents, state.images.shape[1])
     views = projection_views(params, images, sharing.part(projections.views), frozen)
     images, views = sharing.whole((images, views))
     return projections._replace(images=images, views=views)

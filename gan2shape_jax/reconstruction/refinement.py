@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gan2shape_jax.reconstruction.state import Frozen, Settings
-from gan2shape_jax.reconstruction.step2_projection import gan_images
+from gan2shape_jax.reconstruction.gan_images import gan_images
+from gan2shape_jax.reconstruction.state import Frozen, Method, Settings
 
 EXPLAINED = 0.995  # part of w's variance that the directions hold together
 
@@ -100,21 +100,20 @@ def _optimizer(settings: Settings):
   return optax.adam(settings.fit.refine_rate)
 
 
-def begin(latents, images, masks, frozen: Frozen, settings: Settings) -> Refinement:
+def begin(method: Method, latents, images, masks) -> Refinement:
   """Starts at the encoder's latents.
 
   Args:
+    method: holds the basis and `settings.fit.refine_rate`.
     latents: [batch, w_dim] or [batch, layers, w_dim].
     images: [batch, size, size, 3] pseudo samples in [-1, 1].
     masks: [batch, size, size, 1] in [0, 1], what counts.
-    frozen: holds the basis.
-    settings: `fit.refine_rate`.
 
   Returns:
     A `Refinement` before its first step.
   """
-  coefficients = jnp.zeros((len(latents), frozen.latent_basis.shape[1]))
-  state = _optimizer(settings).init(coefficients)
+  coefficients = jnp.zeros((len(latents), method.frozen.latent_basis.shape[1]))
+  state = _optimizer(method.settings).init(coefficients)
   return Refinement(coefficients, state, latents, images, masks)
 
 
@@ -126,35 +125,32 @@ def refined_latents(refinement: Refinement, frozen: Frozen):
   return latents + (offsets if latents.ndim == 2 else offsets[:, None])
 
 
-def loss(coefficients, refinement: Refinement, frozen: Frozen, settings: Settings):
+def loss(coefficients, method: Method, refinement: Refinement):
   """Masked L1 to the pseudo samples and the pull to the encoder's latents, mean over the batch.
 
   Args:
     coefficients: [batch, n] along the basis.
+    method: the GAN, the basis and `settings.fit.lam_latent`.
     refinement: latents, pseudo samples and masks of the same batch.
-    frozen: holds generator and basis.
-    settings: `fit.lam_latent`; truncation and crop of the GAN's images.
 
   Returns:
     The total and a dict of all terms.
   """
-  latents = refined_latents(refinement._replace(coefficients=coefficients), frozen)
-  size = refinement.images.shape[1]
-  made = gan_images(latents, frozen, settings, size)
+  latents = refined_latents(refinement._replace(coefficients=coefficients), method.frozen)
+  made = gan_images(method.gan, latents, refinement.images.shape[1])
   error = jnp.sum(jnp.abs(made - refinement.images) * refinement.masks, axis=(1, 2, 3))
   l1 = jnp.mean(error / (3 * refinement.masks.sum((1, 2, 3)) + 1e-6))
   pull = jnp.mean(coefficients**2)
-  total = l1 + settings.fit.lam_latent * pull
+  total = l1 + method.settings.fit.lam_latent * pull
   return total, {'l1': l1, 'latent': pull, 'total': total}
 
 
-def step(refinement: Refinement, frozen: Frozen, settings: Settings, *, part, mean):
+def step(method: Method, refinement: Refinement, *, part, mean):
   """One step of all latents of the batch.
 
   Args:
+    method: the GAN and the basis.
     refinement: the whole batch.
-    frozen: holds generator and basis.
-    settings: of the method.
     part: picks this device's share of the batch.
     mean: over devices.
 
@@ -164,10 +160,10 @@ def step(refinement: Refinement, frozen: Frozen, settings: Settings, *, part, me
 
   def objective(coefficients):
     own = part((coefficients, refinement.latents, refinement.images, refinement.masks))
-    return loss(own[0], Refinement(own[0], None, *own[1:]), frozen, settings)
+    return loss(own[0], method, Refinement(own[0], None, *own[1:]))
 
   (_, terms), grads = jax.value_and_grad(objective, has_aux=True)(refinement.coefficients)
   grads, terms = mean((grads, terms))
-  updates, state = _optimizer(settings).update(grads, refinement.optimizer)
+  updates, state = _optimizer(method.settings).update(grads, refinement.optimizer)
   coefficients = optax.apply_updates(refinement.coefficients, updates)
   return refinement._replace(coefficients=coefficients, optimizer=state), terms

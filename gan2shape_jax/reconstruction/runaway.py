@@ -5,12 +5,12 @@ import jax.numpy as jnp
 
 from gan2shape_jax import renderer
 from gan2shape_jax.reconstruction import autoencoder, direct, losses
-from gan2shape_jax.reconstruction.state import Frozen, Instance, Settings
+from gan2shape_jax.reconstruction.state import Instance, Method
 
 _ERROR_SLACK = 0.1  # mean absolute error on [-1, 1] by which any fit may get worse
 
 
-def runaway(variables, instance: Instance, frozen: Frozen, settings: Settings):
+def runaway(variables, method: Method, instance: Instance):
   """Whether step 3 left the picture worse off than it found it, by what can be seen without truth.
 
   Three signs: the picture is explained worse, the relief has grown beyond the prior's measure, or
@@ -18,14 +18,13 @@ def runaway(variables, instance: Instance, frozen: Frozen, settings: Settings):
 
   Args:
     variables: after the step, with those from before it.
+    method: bounds under `settings.fit`; the views' prior.
     instance: the picture.
-    frozen: the views' prior.
-    settings: bounds under `fit`.
 
   Returns:
     [] boolean.
   """
-  fit = settings.fit
+  settings, fit, prior = method.settings, method.settings.fit, method.frozen.prior
 
   def signs(own):
     depth, albedo = direct.depth_of(own, settings), direct.albedo_of(own)
@@ -37,8 +36,8 @@ def runaway(variables, instance: Instance, frozen: Frozen, settings: Settings):
     error = losses.photometric_loss(made[None], instance.image[None], seen[None])
     weight = region[..., 0] / region.sum()
     relief = jnp.sqrt(jnp.sum(weight * (depth - jnp.sum(weight * depth)) ** 2))
-    spread = jnp.sqrt(jnp.diagonal(frozen.prior.view_cov))[:3]
-    distance = jnp.abs((own['own_view'] - frozen.prior.view_mean)[:3]) / spread
+    spread = jnp.sqrt(jnp.diagonal(prior.view_cov))[:3]
+    distance = jnp.abs((own['own_view'] - prior.view_mean)[:3]) / spread
     return error, relief, distance.max()
 
   error, relief, distance = signs(variables)

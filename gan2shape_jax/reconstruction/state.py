@@ -5,6 +5,7 @@ radians and camera units. An instance's arrays have no batch axis.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -136,6 +137,52 @@ class Frozen(NamedTuple):
   latent_directions: Any = None
 
 
+def in_precision(values, precision: str):
+  """Values as the networks that nothing trains take them: their type is that of the computation.
+
+  The other networks and all losses stay in the type of the pictures.
+  """
+  return values.astype(jnp.bfloat16) if precision == 'bf16' else values
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=('generator', 'mean_latent'),
+  meta_fields=('truncation', 'crop', 'origin_size', 'precision'),
+)
+@dataclasses.dataclass(frozen=True)
+class Gan:
+  """The GAN and how its images become pictures; programs take its weights as arguments.
+
+  Attributes:
+    generator: StyleGAN2 generator.
+    mean_latent: [w_dim] centre of truncation.
+    truncation: images are made of mean + truncation * (w - mean).
+    crop: centre crop of the images, pixels; 0 for none.
+    origin_size: the size that they are brought to before the crop; 0 is the pictures'.
+    precision: of the computation, 'float32' or 'bf16'.
+  """
+
+  generator: Any
+  mean_latent: jax.Array
+  truncation: float
+  crop: int
+  origin_size: int
+  precision: str
+
+  @classmethod
+  def of(cls, frozen: Frozen, settings: 'Settings') -> 'Gan':
+    """The GAN as the method uses it."""
+    of = settings
+    return cls(
+      frozen.generator, frozen.mean_latent, of.truncation, of.crop, of.origin_size, of.precision
+    )
+
+  def exact(self) -> 'Gan':
+    """The same GAN, computed in float32 whatever the method's precision."""
+    return dataclasses.replace(self, precision='float32')
+
+
 @dataclasses.dataclass(frozen=True)
 class FitSettings:
   """Static numbers of the fit by the factors themselves; explained in `config.py` under `fit`."""
@@ -231,14 +278,34 @@ class Settings:
   weight_decay: float = 5e-4
   fit: FitSettings = dataclasses.field(default_factory=FitSettings)
 
-  def for_frozen(self, values):
-    """Values as the networks that nothing trains take them: their type is that of the computation.
-
-    The other networks and all losses stay in the type of the pictures.
-    """
-    return values.astype(jnp.bfloat16) if self.precision == 'bf16' else values
-
   @property
   def depth_margin(self) -> float:
     """Views clamp depth to the canonical range widened by this much on both sides."""
     return (self.max_depth - self.min_depth) / 2
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=('frozen',),
+  meta_fields=('networks', 'settings'),
+)
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """What the method is given beside pictures and what it trains.
+
+  Programs are made for networks and settings; the frozen weights are arguments of theirs.
+
+  Attributes:
+    networks: apply functions.
+    settings: static numbers.
+    frozen: parameters that nothing trains.
+  """
+
+  networks: Networks
+  settings: Settings
+  frozen: Frozen
+
+  @property
+  def gan(self) -> Gan:
+    """The GAN as the method uses it."""
+    return Gan.of(self.frozen, self.settings)

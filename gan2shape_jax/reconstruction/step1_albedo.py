@@ -5,25 +5,23 @@ Only the albedo net trains, so depth, view, light, the warp and the picture's pe
 """
 
 from gan2shape_jax.reconstruction.observation import Scene, picture_terms
-from gan2shape_jax.reconstruction.state import Instance, Networks
+from gan2shape_jax.reconstruction.state import Instance, Method
 
 TRAINED = ('albedo',)
 
 
-def loss(trained, networks: Networks, scene: Scene, instance: Instance, frozen, settings):
+def loss(trained, method: Method, scene: Scene, instance: Instance):
   """Loss of step 1 as a function of the albedo net's parameters.
 
   Args:
     trained: {'albedo': parameters}.
-    networks: apply functions.
+    method: networks, weights of the terms.
     scene: the fixed shape.
     instance: the picture.
-    frozen: weights of the perceptual term.
-    settings: of the method.
 
   Returns:
     The total and a dict of all terms.
   """
-  albedo = networks.albedo(trained['albedo'], instance.image[None])[0]
-  terms, _ = picture_terms(albedo, scene, instance, frozen, settings)
+  albedo = method.networks.albedo(trained['albedo'], instance.image[None])[0]
+  terms, _ = picture_terms(method, albedo, scene, instance)
   return terms['total'], terms

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from gan2shape_jax import renderer
 from gan2shape_jax.models import stylegan2
-from gan2shape_jax.models.resampling import center_crop, resize
 from gan2shape_jax.reconstruction import autoencoder, losses, priors
-from gan2shape_jax.reconstruction.state import Factors, Frozen, Instance, Networks, Settings
+from gan2shape_jax.reconstruction.gan_images import gan_images
+from gan2shape_jax.reconstruction.state import Factors, Instance, Method, Settings
 
 TRAINED = ('encoder',)
 
@@ -50,11 +50,12 @@ class Origin(NamedTuple):
   own_image: jax.Array
 
 
-def draw(key, frozen: Frozen, settings: Settings) -> Draw:
+def draw(key, method: Method) -> Draw:
   """Draws view and light of one pseudo sample."""
+  settings, prior = method.settings, method.frozen.prior
   (x0, x1), (y0, y1), (k0, k1), _ = settings.random_light
   view_key, x_key, y_key, strength_key = jax.random.split(key, 4)
-  view = priors.sample_view(view_key, frozen.prior, settings)
+  view = priors.sample_view(view_key, prior, settings)
   direction = jnp.stack(
     [
       jax.random.uniform(x_key, minval=x0, maxval=x1),
@@ -65,14 +66,13 @@ def draw(key, frozen: Frozen, settings: Settings) -> Draw:
   if settings.lights == 'range':
     return Draw(view, direction, strength)
   normals = jax.random.normal(jax.random.fold_in(key, 4), (4,))
-  return Draw(view, direction, strength, priors.light_from_normals(normals, frozen.prior))
+  return Draw(view, direction, strength, priors.light_from_normals(normals, prior))
 
 
-def origin(factors: Factors, instance: Instance, frozen: Frozen, settings: Settings) -> Origin:
+def origin(method: Method, factors: Factors, instance: Instance) -> Origin:
   """Prepares what all pseudo samples share."""
-  normals = renderer.normals_from_depth(factors.depth, settings.camera)
-  size = instance.image.shape[0]
-  own_image = gan_images(instance.latent[None], frozen, settings, size)[0]
+  normals = renderer.normals_from_depth(factors.depth, method.settings.camera)
+  own_image = gan_images(method.gan, instance.latent[None], instance.image.shape[0])[0]
   return Origin(instance.image, factors, normals, own_image)
 
 
@@ -113,42 +113,19 @@ def pseudo_sample(origin: Origin, drawn: Draw, settings: Settings):
   return image, renderer.sample_nearest(mask, shape.grid)
 
 
-def gan_images(latents, frozen: Frozen, settings: Settings, size: int):
-  """The GAN's images of latents, as large as the pictures.
-
-  Args:
-    latents: [batch, w_dim] or [batch, layers, w_dim].
-    frozen: holds the generator and the centre of truncation.
-    settings: truncation and crop.
-    size: of the images, pixels.
-
-  Returns:
-    [batch, size, size, 3] in [-1, 1].
-  """
-  if settings.truncation < 1:
-    latents = stylegan2.truncate(latents, frozen.mean_latent, settings.truncation)
-  images = stylegan2.synthesize(frozen.generator, settings.for_frozen(latents))
-  images = jnp.clip(images.astype(latents.dtype), -1, 1)
-  if settings.crop:
-    images = center_crop(resize(images, settings.origin_size or size), settings.crop)
-  return resize(images, size)
-
-
-def latent_offsets(trained, networks: Networks, images, origin: Origin, frozen, settings):
+def latent_offsets(trained, method: Method, images, origin: Origin):
   """Offsets of w that the encoder finds for pseudo samples.
 
   Args:
     trained: {'encoder': parameters}.
-    networks: apply functions.
+    method: encoder and generator.
     images: [batch, size, size, 3] pseudo samples.
     origin: holds the GAN's own image, for relative encoding.
-    frozen: holds the generator.
-    settings: of the method.
 
   Returns:
     [batch, w_dim].
   """
-  generator = frozen.generator
+  networks, settings, generator = method.networks, method.settings, method.frozen.generator
   if settings.relative_encoding:
     codes = networks.encoder(trained['encoder'], jnp.concatenate([images, origin.own_image[None]]))
     codes = codes[:-1] - codes[-1:]
@@ -167,64 +144,62 @@ def offset_latents(latent, offsets):
   return jnp.broadcast_to(latent[None], (len(offsets), *latent.shape)) + spread
 
 
-def project(trained, networks, images, origin: Origin, latent, frozen, settings):
+def project(trained, method: Method, images, origin: Origin, latent):
   """Projects pseudo samples onto the GAN's images.
 
   Args:
     trained: {'encoder': parameters}.
-    networks: apply functions.
+    method: encoder and generator.
     images: [batch, size, size, 3] pseudo samples.
     origin: see `latent_offsets`.
     latent: [w_dim] or [layers, w_dim] of the picture.
-    frozen: holds the generator.
-    settings: of the method.
 
   Returns:
     images [batch, size, size, 3] and offsets [batch, w_dim].
   """
-  offsets = latent_offsets(trained, networks, images, origin, frozen, settings)
+  offsets = latent_offsets(trained, method, images, origin)
   latents = offset_latents(latent, offsets)
-  return gan_images(latents, frozen, settings, images.shape[1]), offsets
+  return gan_images(method.gan, latents, images.shape[1]), offsets
 
 
-def loss(trained, networks, images, masks, origin: Origin, latent, frozen, settings: Settings):
+def loss(trained, method: Method, images, masks, origin: Origin, latent):
   """Loss of step 2 as a function of the encoder's parameters, for a batch of pseudo samples.
 
   Returns:
     The total and a dict of all terms.
   """
-  projected, offsets = project(trained, networks, images, origin, latent, frozen, settings)
+  projected, offsets = project(trained, method, images, origin, latent)
   terms = {
     'l1': losses.photometric_loss(projected, images, masks),
-    'features': _feature_distance(projected, images, masks, frozen, settings),
+    'features': _feature_distance(method, projected, images, masks),
     'latent_norm': jnp.mean(offsets**2),
   }
-  terms['total'] = terms['l1'] + terms['features'] + settings.lam_regular * terms['latent_norm']
+  lam_regular = method.settings.lam_regular
+  terms['total'] = terms['l1'] + terms['features'] + lam_regular * terms['latent_norm']
   return terms['total'], terms
 
 
-def _feature_distance(projected, images, masks, frozen, settings):
+def _feature_distance(method, projected, images, masks):
   """L1 of the discriminator's features; 0 where the GAN came without one."""
-  if frozen.discriminator is None:
+  if method.frozen.discriminator is None:
     return jnp.float32(0)
-  features = (losses.image_features(frozen, settings, shown) for shown in (projected, images))
+  features = (losses.image_features(method, shown) for shown in (projected, images))
   return losses.discriminator_feature_loss(*features, masks)
 
 
-def pseudo_batch(keys, origin: Origin, frozen: Frozen, settings: Settings):
+def pseudo_batch(keys, method: Method, origin: Origin):
   """Draws and renders a batch of pseudo samples.
 
   Args:
     keys: [batch] random keys.
+    method: the views' and lights' prior.
     origin: the picture's factors.
-    frozen: the views' and lights' prior.
-    settings: of the method.
 
   Returns:
     The draws and images [batch, size, size, 3] and masks [batch, size, size, 1], no gradient.
   """
-  draws = jax.vmap(lambda k: draw(k, frozen, settings))(keys)
-  images, masks = jax.vmap(lambda d: pseudo_sample(origin, d, settings))(draws)
+  draws = jax.vmap(lambda k: draw(k, method))(keys)
+  images, masks = jax.vmap(lambda d: pseudo_sample(origin, d, method.settings))(draws)
   return draws, jax.lax.stop_gradient(images), jax.lax.stop_gradient(masks)
 
 

@@ -11,16 +11,14 @@ source text stays text.
 import collections
 import io
 import os
-import re
 from collections.abc import Mapping
 
 import numpy as np
 
 from gan2shape_jax.errors import WeightsError
-from gan2shape_jax.weights import torch_files
+from gan2shape_jax.weights import pickled_numpy, torch_files
 
 _EXPECTED = "expected one of NVIDIA's StyleGAN2 pickles"
-_NUMPY = ('numpy.core.multiarray', 'numpy._core.multiarray')
 
 
 class Module:
@@ -96,60 +94,12 @@ class _Dict(dict):
     pass
 
 
-class _Dtype:
-  """Stands in for `numpy.dtype`: plain numbers only."""
-
-  def __init__(self, code, *unused):
-    if re.fullmatch(r'[<>|=]?[biuf][1248]', code) is None:
-      raise torch_files.RefusedError(f'it has an array of the type {code!r:.20}')
-    self.dtype = np.dtype(code)
-
-  def __setstate__(self, state):
-    if state[1] in ('<', '>'):
-      self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class _Array:
-  """Stands in for `numpy.ndarray`; `np.asarray` makes one of it."""
-
-  def __init__(self, values=None):
-    self._values = values
-
-  def __setstate__(self, state):
-    _, shape, dtype, fortran, raw = state
-    raw = raw.encode('latin-1') if isinstance(raw, str) else raw
-    self._values = _numbers(raw, dtype, tuple(shape), 'F' if fortran else 'C')
-
-  def __array__(self, dtype=None, copy=None):
-    if self._values is None:
-      raise torch_files.RefusedError('it has an array without values')
-    return np.array(self._values, dtype)
-
-
-def _numbers(raw, dtype, shape, order):
-  """An array on raw bytes, whose number must be right, in this machine's byte order."""
-  values = np.frombuffer(raw, dtype.dtype).reshape(shape, order=order)
-  return values.astype(values.dtype.newbyteorder('='))
-
-
-def _scalar(dtype, raw):
-  raw = raw.encode('latin-1') if isinstance(raw, str) else raw
-  return _numbers(raw, dtype, (), 'C')[()]
-
-
 def _storage(content):
   """The numbers of one tensor, which lie in the pickle as a whole PyTorch file of their own."""
   storage = torch_files.read_stream(content)
   if not isinstance(storage, np.ndarray) or storage.ndim != 1:
     raise torch_files.RefusedError('it has a malformed tensor')
   return storage
-
-
-def _encode(text, encoding):
-  """How pickles before protocol 3 hold bytes."""
-  if encoding not in ('latin1', 'latin-1'):
-    raise torch_files.RefusedError(f'it has bytes encoded in {encoding!r:.20}')
-  return text.encode('latin-1')
 
 
 _KNOWN = {
@@ -163,15 +113,5 @@ _KNOWN = {
   ('collections', 'OrderedDict'): collections.OrderedDict,
   ('builtins', 'set'): set,
   ('__builtin__', 'set'): set,
-  ('_codecs', 'encode'): _encode,
-  ('numpy', 'dtype'): _Dtype,
-  ('numpy', 'ndarray'): _Array,
-}
-_KNOWN |= {(module, 'scalar'): _scalar for module in _NUMPY}
-_KNOWN |= {(module, '_reconstruct'): lambda *unused: _Array() for module in _NUMPY}
-_KNOWN |= {
-  (module, '_frombuffer'): lambda raw, dtype, shape, order: _Array(
-    _numbers(raw, dtype, tuple(shape), order)
-  )
-  for module in ('numpy.core.numeric', 'numpy._core.numeric')
+  **pickled_numpy.KNOWN,
 }

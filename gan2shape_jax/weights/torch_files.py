@@ -21,7 +21,9 @@ import ml_dtypes
 import numpy as np
 
 from gan2shape_jax.errors import WeightsError
+from gan2shape_jax.weights import pickled_numpy
 from gan2shape_jax.weights.array_files import read_bytes, swollen
+from gan2shape_jax.weights.pickled_numpy import RefusedError
 
 _STORAGE_TYPES = {
   'DoubleStorage': np.dtype(np.float64),
@@ -48,17 +50,14 @@ def is_torch_file(start: bytes) -> bool:
   return start.startswith((_ZIP_START, _LEGACY_START))
 
 
-class RefusedError(Exception):
-  """Something in the file that a checkpoint of tensors does not contain."""
-
-
 def read_torch_file(path: str | os.PathLike) -> dict:
   """Reads the tensors of a PyTorch checkpoint as numpy arrays.
 
   Args:
     path: a file made by `torch.save`, of the zip format or the older stream format. It may hold
-      dicts, lists, tuples, sets, numbers, text and dense tensors or parameters of the types half,
-      bfloat16, float, double, (unsigned) integers and bool; nothing else.
+      dicts, lists, tuples, sets, numbers, text, numpy's numbers and arrays, and dense tensors or
+      parameters of the types half, bfloat16, float, double, (unsigned) integers and bool; nothing
+      else.
 
   Returns:
     What was saved, arrays in place of tensors, in their types.
@@ -68,9 +67,8 @@ def read_torch_file(path: str | os.PathLike) -> dict:
   """
   content = read_bytes(path)
   try:
-    if content.startswith(_ZIP_START):
-      return _read_zip(content)
-    return read_stream(content)
+    is_zip = content.startswith(_ZIP_START)
+    return pickled_numpy.as_arrays(_read_zip(content) if is_zip else read_stream(content))
   except RefusedError as error:
     raise WeightsError(f'{path}: {_EXPECTED} of tensors only; {error}') from None
   except zipfile.BadZipFile:
@@ -231,6 +229,8 @@ class _Unpickler(SafeUnpickler):
       return Namespace
     if module == 'torch' and name == 'Size':
       return tuple
+    if (found := pickled_numpy.KNOWN.get((module, name))) is not None:
+      return found if isinstance(found, type) else Function(found)
     if module in ('torch', 'torch.storage') and name in _STORAGE_TYPES:
       return _StorageType(_STORAGE_TYPES[name])
     raise RefusedError(f'it refers to {module}.{name}, which was not run')

@@ -66,6 +66,24 @@ def test_what_takes_too_long_ends_and_says_that_nothing_was_saved():
   assert 'before a new checkpoint was whole: the same command goes on' in lines[0]
 
 
+@pytest.mark.parametrize(
+  ('save', 'told'),
+  [
+    ("time.sleep(0.1) or 'x is saved'", 'x is saved; the same command goes on'),
+    ('1 / 0', 'nothing more could be saved (division by zero); the same command'),
+    ("time.sleep(60) or 'x is saved'", 'before a new checkpoint was whole'),
+  ],
+)
+def test_what_takes_too_long_is_saved_from_beside(save, told):
+  code, lines = run(
+    f'{SEND}interruption.GRACE = 0.4\nstop = interruption.watch()\n'
+    f'stop.at_worst(lambda: {save})\nsend(15)\ntime.sleep(60)'
+  )
+  assert code == 0
+  assert len(lines) == 1
+  assert told in lines[0]
+
+
 @pytest.mark.parametrize('delay', [0.15, 0.6, 1.5])
 def test_ctrl_c_within_the_first_seconds(tmp_path, delay):
   with open(tmp_path / 'log', 'wb') as log:

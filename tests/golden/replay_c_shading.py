@@ -7,7 +7,7 @@ import scipy.ndimage
 
 from gan2shape_jax import evaluation, renderer
 from gan2shape_jax.reconstruction import autoencoder, observation
-from gan2shape_jax.reconstruction.state import Frozen, Instance, Networks, Settings
+from gan2shape_jax.reconstruction.state import Frozen, Instance, Method, Networks, Settings
 from tests.golden import replays
 from tests.golden.scene import PUBLISHED, channels_last, prior_of
 
@@ -50,14 +50,15 @@ def step(fixture, inputs, settings):
   returns = lambda params, images: params
   networks = Networks(returns, returns, returns, returns, None)
   frozen = Frozen(None, None, None, None, prior_of(fixture.arrays))
+  method = Method(networks, settings, frozen)
   instance = Instance(
     channels_last(inputs['in_input_im'])[0], channels_last(inputs['in_input_mask'])[0], None
   )
   flip = len(fixture['depth']) == 2
 
   def loss(raw):
-    scene = observation.observe(networks, raw, instance, frozen, settings, flip=flip)
-    terms, images = observation.picture_terms(raw['albedo'][0], scene, instance, frozen, settings)
+    scene = observation.observe(method, raw, instance, flip=flip)
+    terms, images = observation.picture_terms(method, raw['albedo'][0], scene, instance)
     mask = autoencoder.canonical_mask(instance.mask, scene.depths[0], scene.view, settings)
     return terms['total'], (terms, images, scene, mask)
 

@@ -15,7 +15,8 @@ from gan2shape_jax.reconstruction import (
   step2_projection,
   step3_shape,
 )
-from gan2shape_jax.reconstruction.state import Factors, Projections
+from gan2shape_jax.reconstruction.gan_images import gan_images
+from gan2shape_jax.reconstruction.state import Factors, Method, Projections
 from gan2shape_jax.weights.network_checkpoints import network_from_state_dict, network_to_state_dict
 from tests.golden import replays
 from tests.golden.replay_de import light_code
@@ -85,9 +86,10 @@ def replay_step1(fixture, report):
   }
 
   def loss(trained, instance, frozen, settings):
-    seen = observation.observe(networks, trained, instance, frozen, settings, flip=flip)
+    method = Method(networks, settings, frozen)
+    seen = observation.observe(method, trained, instance, flip=flip)
     albedo = networks.albedo(trained['albedo'], instance.image[None])[0]
-    terms, images = observation.picture_terms(albedo, seen, instance, frozen, settings)
+    terms, images = observation.picture_terms(method, albedo, seen, instance)
     return terms['total'], (terms, images, seen, albedo)
 
   @jax.jit
@@ -132,29 +134,26 @@ def replay_step2(fixture, report):
     crop=max(crop, 0),
     origin_size=int(fixture['origin_size']),
   )
-  size = instance.image.shape[0]
-  draw = jax.jit(lambda w, frozen: step2_projection.gan_images(w, frozen, settings, size))
-  own = draw(instance.latent[None], frozen)
+  method = Method(networks, settings, frozen)
+  own = jax.jit(gan_images, static_argnames='size')(
+    method.gan, instance.latent[None], size=instance.image.shape[0]
+  )
   report.check('gan_im', own, channels_last(fixture['gan_im']), 1e-3)
   origin = step2_projection.Origin(None, None, None, own[0])
   images, masks = channels_last(fixture['pseudo_im']), channels_last(fixture['mask'])
   count = images.shape[0]
 
   @jax.jit
-  def evaluate(trained, images, masks, origin, latent, frozen):
-    terms = lambda t: step2_projection.loss(
-      t, networks, images, masks, origin, latent, frozen, settings
-    )
-    projected, _ = step2_projection.project(
-      trained, networks, images, origin, latent, frozen, settings
-    )
+  def evaluate(trained, images, masks, origin, latent, method):
+    terms = lambda t: step2_projection.loss(t, method, images, masks, origin, latent)
+    projected, _ = step2_projection.project(trained, method, images, origin, latent)
     grads, terms = jax.grad(terms, has_aux=True)(trained)
     return grads, terms, projected
 
   width = instance.latent.shape[-1]
   batch = count + 1 if settings.relative_encoding else count
   trained = with_taps(params, {'encoder': [(batch, width)]})
-  grads, terms, projected = evaluate(trained, images, masks, origin, instance.latent, frozen)
+  grads, terms, projected = evaluate(trained, images, masks, origin, instance.latent, method)
   for ours, name in (
     ('l1', 'loss_l1'),
     ('features', 'loss_rec'),
@@ -163,8 +162,7 @@ def replay_step2(fixture, report):
   ):
     report.check(name, terms[ours], fixture[name], 1e-4)
   report.check('proj_im', projected, channels_last(fixture['proj_im']), 1e-3)
-  find = lambda p, f: step2_projection.latent_offsets(p, networks, images, origin, f, settings)
-  offsets = jax.jit(find)(params, frozen)
+  offsets = jax.jit(step2_projection.latent_offsets)(params, method, images, origin)
   report.check('latent', offsets + instance.latent[None], fixture['latent'], 1e-3)
   (tap,) = grads['encoder']['taps']
   report.check('grad_of_output', tap[:count], fixture['grad_of_output_netEnc_call0'], 5e-3)
@@ -216,7 +214,8 @@ def replay_step3(fixture, report):
   @jax.jit
   def evaluate(trained, instance, samples, frozen, lam_smooth):
     settings = dataclasses.replace(settings_of(scene), lam_smooth=lam_smooth)
-    loss = lambda t: step3_shape.loss(t, networks, instance, samples, frozen, settings, flip=flip)
+    method = Method(networks, settings, frozen)
+    loss = lambda t: step3_shape.loss(t, method, instance, samples, flip=flip)
     return jax.grad(loss, has_aux=True)(trained)
 
   trained = with_taps(params, shapes)
@@ -236,11 +235,12 @@ def replay_step3(fixture, report):
 def replay_adam_step1(fixture, report):
   networks, params, instance, frozen, scene, _ = whole_step(fixture.path.parent)
   settings = settings_of(scene)
-  seen = observation.observe(networks, params, instance, frozen, settings, flip=False)
+  method = Method(networks, settings, frozen)
+  seen = observation.observe(method, params, instance, flip=False)
   optimizer = adam()
   trained = {'albedo': params['albedo']}
   state = optimizer.init(trained)
-  loss = lambda t: step1_albedo.loss(t, networks, seen, instance, frozen, settings)
+  loss = lambda t: step1_albedo.loss(t, method, seen, instance)
 
   @jax.jit
   def update(trained, state):

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from gan2shape_jax.reconstruction import direct, driver
-from gan2shape_jax.reconstruction.driver import Plan, Position, StagePlan, batch_index, reconstruct
+from gan2shape_jax.reconstruction.driver import (
+  BEGINNING,
+  Plan,
+  Position,
+  StagePlan,
+  Start,
+  batch_index,
+  reconstruct,
+)
 from gan2shape_jax.reconstruction.programs import TRAINED, Programs, build
 from gan2shape_jax.reconstruction.state import FitState, Instance, Projections
 from tests.support.small_fit import (
@@ -94,12 +102,11 @@ def recorder():
   return programs, calls
 
 
-def drive(plan, **options):
+def drive(plan, position=BEGINNING):
   programs, calls = recorder()
   instance = Instance(None, None, None)
-  state = FitState({}, None)
-  key = jax.random.key(0)
-  events = list(reconstruct(programs, state, instance, None, plan, key, **options))
+  start = Start(FitState({}, None), position)
+  events = list(reconstruct(programs, start, instance, None, plan, jax.random.key(0)))
   return events, calls
 
 
@@ -135,7 +142,7 @@ def test_events_continue_from_every_position(plan):
   summary = lambda events: [(e.position, e.finished, e.boundary) for e in events]
   for done in range(plan.total() + 1):
     position = plan.position(done)
-    rest, calls = drive(plan, position=position, projections=None)
+    rest, calls = drive(plan, position)
     assert summary(rest) == summary(whole[done:])
     if position.iteration:  # the optimiser is the saved one
       assert calls[0][0] != 'fresh'
@@ -183,7 +190,7 @@ def fit(seed, mode='networks'):
   states = [(copied(params), None, None)]
   for event in reconstruct(
     programs,
-    FitState(params, None),
+    Start(FitState(params, None)),
     instance(),
     frozen_with_directions(),
     PLANS_OF[mode],
@@ -262,14 +269,12 @@ def test_a_run_continued_anywhere_ends_bit_for_bit_the_same(mode, done):
   state = FitState(params, optimizer)
   for event in reconstruct(
     programs,
-    state,
+    Start(state, position, projections),
     instance(),
     frozen_with_directions(),
     PLANS_OF[mode],
     jax.random.key(0),
     prior_depth=prior_depth(),
-    position=position,
-    projections=projections,
   ):
     state = event.state
   assert same(states[-1][0], copied(state.params))
@@ -279,7 +284,7 @@ def test_a_step_3_that_ends_says_whether_it_was_put_back():
   programs, terms = compiled('direct')[0], []
   for event in reconstruct(
     programs,
-    FitState(begun('direct'), None),
+    Start(FitState(begun('direct'), None)),
     instance(),
     frozen_with_directions(),
     plan((0, 0, 2)),

@@ -1,6 +1,7 @@
 """Groups of pictures: a bad one among them, and a restart on other devices."""
 
 import dataclasses
+import threading
 from types import SimpleNamespace
 
 import jax
@@ -15,6 +16,7 @@ from gan2shape_jax.pipeline.assembly import Assembly
 from gan2shape_jax.pipeline.jobs import Job
 from gan2shape_jax.reconstruction import parallel, programs
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan
+from gan2shape_jax.runtime import following, last_state
 from gan2shape_jax.runtime.profiling import Traces
 from gan2shape_jax.runtime.progress import Stopwatch
 from gan2shape_jax.storage.checkpoints import Checkpoints
@@ -130,7 +132,7 @@ def test_a_direct_fit_that_is_no_number_is_told(fitter, tmp_path):
 
 
 def test_checkpoints_are_not_far_apart_in_time_either(fitter, tmp_path, monkeypatch):
-  monkeypatch.setattr(fitting, '_LONGEST', -1.0)
+  monkeypatch.setattr(following, 'LONGEST', -1.0)
   made = fitter(1, factors='direct')
   made._config.checkpoint.every = 1000
   (job,) = jobs(tmp_path, (4,))
@@ -139,3 +141,50 @@ def test_checkpoints_are_not_far_apart_in_time_either(fitter, tmp_path, monkeypa
     '6',
     '7',
   ]
+
+
+class Killed(Exception):  # noqa: N818, no error
+  pass
+
+
+@pytest.mark.parametrize('at', [3, 5])
+def test_within_an_iteration_the_newest_copy_is_saved(fitter, tmp_path, monkeypatch, at):
+  """`at`: iterations before the one that does not end; the fifth is within step 3."""
+  monkeypatch.setattr(last_state, 'EVERY', 0.0)
+  monkeypatch.setattr(last_state, '_SHARE', 0.0)
+  told, calls = [], iter(range(100))
+
+  class Stop:
+    def at_worst(self, save):
+      self.save = save
+
+    def __call__(self):
+      if next(calls) < at:
+        return False
+      thread = threading.Thread(target=lambda: told.append(self.save()))
+      thread.start()
+      thread.join()
+      raise Killed
+
+  (whole,) = fitter(1).fit(jobs(tmp_path / 'whole', (4,)))
+  made = fitter(1, stop=Stop())
+  made._config.checkpoint.every = 1000
+  with pytest.raises(Killed):
+    made.fit(jobs(tmp_path / 'run', (4,)))
+  assert told == [f'004 is saved at iteration {at}/7']
+  (job,) = jobs(tmp_path / 'run', (4,))
+  assert job.newest() == at
+  (fit,) = fitter(1).fit([job])
+  jax.tree.map(np.testing.assert_array_equal, fit.params, whole.params)
+
+
+def test_what_is_lost_is_told():
+  stop = SimpleNamespace()
+  stop.at_worst = lambda save: setattr(stop, 'save', save)
+  last = last_state.LastState(stop, 'x', 3, 90)
+  assert stop.save() == 'x is saved at iteration 3/90'
+  last.finished(10)
+  assert stop.save() == 'x is saved at iteration 3/90, 7 after it are lost'
+  with last.saving(12):
+    last.finished(12)
+  assert stop.save() == 'x is saved at iteration 12/90'

@@ -18,8 +18,8 @@ from gan2shape_jax.errors import ArtefactError, FitError, Preempted, SettingsErr
 from gan2shape_jax.pipeline import joint_collection
 from gan2shape_jax.pipeline.assembly import Assembly, assemble
 from gan2shape_jax.pipeline.joint_collection import train_jointly
-from gan2shape_jax.reconstruction.driver import BEGINNING, STEP2, STEP3, Position
-from gan2shape_jax.reconstruction.joint_driver import Stores, train, visit
+from gan2shape_jax.reconstruction.driver import BEGINNING, STEP2, STEP3, Position, Start
+from gan2shape_jax.reconstruction.joint_driver import Pictures, Stores, train, visit
 from gan2shape_jax.reconstruction.programs import TRAINED, Programs
 from gan2shape_jax.reconstruction.state import Factors, FitState, Instance, Projections
 from gan2shape_jax.reconstruction.step2_projection import Origin
@@ -141,15 +141,12 @@ def training(stores, state, position=BEGINNING, *, seed=0, programs=None):
   depths = [np.full((SIZE, SIZE), depth, np.float32) for depth in (0.95, 1.0, 1.05)]
   return train(
     programs or Counting().programs(),
-    state,
-    pictures().__getitem__,
-    len(NAMES),
+    Start(state, position),
+    Pictures(len(NAMES), pictures().__getitem__, depths.__getitem__),
     None,
     WHOLE,
     jax.random.key(seed),
     stores,
-    prior_depth=depths.__getitem__,
-    position=position,
   )
 
 

@@ -193,8 +193,8 @@ def test_what_is_collected_is_what_step_3_gets():
   shared, key = small_assembly(), jax.random.key(3)
   instance = small_fit.instance()
   got = projection_table.collect(shared, instance, key)
-  state = driver.FitState(jax.tree.map(jnp.array, shared.params), None)
-  events = driver.reconstruct(shared.programs, state, instance, shared.frozen, shared.plan, key)
+  start = driver.Start(driver.FitState(jax.tree.map(jnp.array, shared.params), None))
+  events = driver.reconstruct(shared.programs, start, instance, shared.frozen, shared.plan, key)
   expected = [event.projections for event in events][-1]
   jax.tree.map(np.testing.assert_array_equal, got.projections, expected)
   assert got.pseudo.shape == got.projections.images.shape
@@ -220,7 +220,7 @@ def test_pseudo_samples_are_rendered_again_from_views_and_lights_alone():
   shared, instance = small_assembly(), small_fit.instance()
   origin = shared.programs.origin(shared.params, instance, shared.frozen)
   keys = jax.random.split(jax.random.key(1), 3)
-  draws, expected, _ = step2_projection.pseudo_batch(keys, origin, shared.frozen, shared.settings)
+  draws, expected, _ = step2_projection.pseudo_batch(keys, shared.method, origin)
   lights = jax.vmap(
     lambda d: step2_projection.drawn_light_code(origin.factors.light, d, shared.settings)
   )(draws)

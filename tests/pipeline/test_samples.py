@@ -17,8 +17,8 @@ from gan2shape_jax.errors import ArtefactError, DataError, Preempted
 from gan2shape_jax.instruments import depth_table
 from gan2shape_jax.pipeline import collection, sources
 from gan2shape_jax.pipeline.frozen_weights import load_frozen
-from gan2shape_jax.reconstruction.state import Settings
-from gan2shape_jax.reconstruction.step2_projection import gan_images
+from gan2shape_jax.reconstruction.gan_images import gan_images
+from gan2shape_jax.reconstruction.state import Gan, Settings
 from tests.conftest import TESTDATA
 from tests.support import command
 
@@ -54,9 +54,8 @@ def test_a_seed_always_gives_the_same_image(frozen):
   np.testing.assert_allclose(some.latents[[9, 2]], other.latents, atol=1e-5)
   np.testing.assert_allclose(some.images[[9, 2]], other.images, atol=1e-4)
   assert np.abs(np.diff(some.images, axis=0)).mean((1, 2, 3)).min() > 0.01
-  expected = jax.jit(gan_images, static_argnums=(2, 3))(
-    jnp.asarray(some.latents), frozen, settings, 32
-  )
+  gan = Gan.of(frozen, settings)
+  expected = jax.jit(gan_images, static_argnums=2)(gan, jnp.asarray(some.latents), 32)
   np.testing.assert_allclose(some.images, expected, atol=1e-4)
 
 

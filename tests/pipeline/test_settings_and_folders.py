@@ -10,7 +10,7 @@ from gan2shape_jax import artefacts
 from gan2shape_jax.artefacts import page
 from gan2shape_jax.data import embedded_path, load_pictures
 from gan2shape_jax.errors import ArtefactError, FitError, SettingsError
-from gan2shape_jax.pipeline import config_checks, picture_results, setup
+from gan2shape_jax.pipeline import collection, config_checks, picture_results, setup
 from gan2shape_jax.pipeline.masks import mask_finder
 from gan2shape_jax.reconstruction.state import Factors
 from gan2shape_jax.storage import atomic_files, workdir
@@ -161,6 +161,23 @@ def test_a_mesh_that_is_wanted_afterwards(done):
   config.results.sheets = True
   assert picture_results.write_missing(config, picture, folder, find_mask) == ['sheets']
   assert (folder / 'views.png').is_file()
+
+
+def test_videos_of_the_gan_are_not_added_and_it_is_said(done, monkeypatch, capsys):
+  config, _, folder = done
+  config.results.videos = True
+  monkeypatch.setattr(collection, 'write_missing', lambda *_: ['videos'])
+  pictures = load_pictures(config.data, 64)[:1]
+  assert collection._write_missing(config, folder.parent, pictures, [0])
+  written, lacking = capsys.readouterr().err.splitlines()
+  assert written == '000: videos written from its factors'
+  assert lacking.startswith('000: views and lights through the GAN are not among them')
+  assert f'remove {folder / "timing.json"}' in lacking
+  (folder / 'rotate_gan.mp4').touch()
+  assert not picture_results.lacks_gan_videos(config, folder)
+  (folder / 'rotate_gan.mp4').unlink()
+  config.mode = 'predict'
+  assert not picture_results.lacks_gan_videos(config, folder)
 
 
 def test_the_page_takes_names_as_they_are(done):

@@ -1,14 +1,18 @@
 """A tiny GAN and its training's programs, compiled once for all tests that use them."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from configs import train_heads
-from gan2shape_jax import gan_training
+from gan2shape_jax.config import get_default_config
+from gan2shape_jax.gan_training.gan_settings import settings_from_config
 from gan2shape_jax.reconstruction.parallel import data_mesh
 
-SETTINGS = gan_training.GanSettings(
+SETTINGS = dataclasses.replace(
+  settings_from_config(get_default_config()),
   image_size=8,
   latent_size=6,
   mapping_layers=2,

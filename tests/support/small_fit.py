@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan2shape_jax.config import get_default_config
 from gan2shape_jax.data import load_prior
 from gan2shape_jax.gan_training import parameters
-from gan2shape_jax.gan_training.gan_settings import GanSettings
+from gan2shape_jax.gan_training.gan_settings import settings_from_config
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.reconstruction.refinement import principal_directions
 from gan2shape_jax.reconstruction.state import (
@@ -21,7 +22,13 @@ from gan2shape_jax.reconstruction.state import (
 )
 
 SIZE = 16
-GAN = GanSettings(image_size=SIZE, latent_size=16, widths=(16, 8, 8), mapping_layers=2)
+GAN = dataclasses.replace(
+  settings_from_config(get_default_config()),
+  image_size=SIZE,
+  latent_size=16,
+  widths=(16, 8, 8),
+  mapping_layers=2,
+)
 SETTINGS = Settings(
   perceptual='none',
   discriminator_features=2,

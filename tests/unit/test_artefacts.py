@@ -17,11 +17,11 @@ from scipy import ndimage
 
 from gan2shape_jax import artefacts
 from gan2shape_jax.artefacts import image_files, results, videos, views
-from gan2shape_jax.artefacts.page import mean_and_deviation
 from gan2shape_jax.errors import ArtefactError
 from gan2shape_jax.reconstruction.state import Factors
 from gan2shape_jax.renderer import Camera, render_texture
 from gan2shape_jax.storage import atomic_files
+from gan2shape_jax.storage.statistics import mean_and_deviation
 
 SIZE = 32
 CAMERA = Camera(10.0, 1.0)
@@ -284,5 +284,6 @@ def test_leftovers_are_swept(tmp_path):
 
 
 def test_statistics():
-  rows = {'a': {'side': 1.0, 'mad': None}, 'b': {'side': 3.0}, 'c': {'side': float('nan')}}
-  assert mean_and_deviation(rows) == {'side': (2.0, 1.0, 2)}
+  values = [1.0, None, 3.0, float('nan'), 'x', True, float('inf')]
+  assert mean_and_deviation(values) == (2.0, 1.0, 2)
+  assert mean_and_deviation([])[2] == 0

@@ -10,7 +10,7 @@ import pytest
 
 from gan2shape_jax.reconstruction import autoencoder, direct, priors, programs, region
 from gan2shape_jax.reconstruction import runaway as of_runaway
-from gan2shape_jax.reconstruction.state import Instance, Projections
+from gan2shape_jax.reconstruction.state import Instance, Method, Projections
 from tests.support.small_fit import DIRECT, SIZE, frozen, instance, setting
 
 
@@ -34,7 +34,7 @@ def texture():
 start = jax.jit(direct.start, static_argnames=('settings', 'projections'))
 depth_of = jax.jit(direct.depth_of, static_argnums=1)
 factors = jax.jit(direct.factors, static_argnums=2)
-runaway = jax.jit(of_runaway.runaway, static_argnums=3)
+runaway = jax.jit(of_runaway.runaway)
 region_of = jax.jit(direct.region_of, static_argnums=3)
 
 
@@ -196,7 +196,8 @@ def test_gradients_of_step_3_are_those_of_finite_differences():
 
   @jax.jit
   def loss(trained):
-    return direct.step3_loss(trained, variables, picture, batch, 1, frozen(), settings)[0]
+    method = Method(None, settings, frozen())
+    return direct.step3_loss(trained, variables, method, picture, batch, 1)[0]
 
   def moved(name, place, by):
     leaves, structure = jax.tree.flatten(trained[name])
@@ -273,7 +274,7 @@ def test_true_projections_give_depth_to_a_flat_start():
   assert error(fitted) < 0.6 * error(flat)
   # A fit that is better than its start is kept.
   relief = with_fit(settings, largest_relief=1e9)
-  assert not runaway(state.params, picture, frozen(), relief)
+  assert not runaway(state.params, Method(None, relief, frozen()), picture)
 
 
 def test_step_3_moves_the_offsets_of_its_batch_alone_and_no_network():
@@ -352,7 +353,8 @@ def test_each_sign_of_a_runaway_has_its_own_bound():
   mean = frozen().prior.view_mean
   at = lambda distance: variables | {'own_view': mean.at[1].add(distance * deviation)}
   lenient = with_fit(largest_error=1e9, largest_relief=1e9, largest_view=2.0)
-  away = lambda variables, settings: bool(runaway(variables, picture, frozen(), settings))
+  method = lambda settings: Method(None, settings, frozen())
+  away = lambda variables, settings: bool(runaway(variables, method(settings), picture))
   assert away(at(2.1), lenient)
   assert not away(at(1.9), lenient)
   # A picture that was farther still has come nearer.

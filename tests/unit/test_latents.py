@@ -10,6 +10,7 @@ from gan2shape_jax import data
 from gan2shape_jax.config import get_default_config
 from gan2shape_jax.data.latents import read_latent
 from gan2shape_jax.errors import DataError
+from gan2shape_jax.weights import read_torch_file
 from tests.conftest import TESTDATA
 from tests.support.foreign_files import torch_zip
 
@@ -95,6 +96,32 @@ def listed(content):
   if isinstance(content, dict):
     return {name: listed(entry) for name, entry in content.items()}
   return content
+
+
+def test_numpy_within_torch_files(tmp_path, two):
+  """What scripts put beside tensors, and arrays that never were tensors."""
+  beside = {'psi': np.float64(0.7), 'step': np.int64(3), 'flag': np.bool_(True)}
+  for content in (
+    beside | {'latent': [A, B]},  # arrays in a list stay numpy's
+    beside | {'latent': np.stack([A, B]), 'more': {'deep': [np.float32(1.5)] * 3}},
+    beside | {'latents': [A.astype('>f8'), np.asfortranarray(B[None])]},
+  ):
+    found = latents_of(two, torch_zip(tmp_path / 'x.pt', content))
+    np.testing.assert_array_equal(found['pic0'].ravel(), A)
+    np.testing.assert_array_equal(found['pic1'].ravel(), B)
+  read = read_torch_file(torch_zip(tmp_path / 'x.pt', beside | {'pair': (A, 1), 'all': [[A]]}))
+  assert read['psi'] == 0.7
+  assert read['step'] == 3
+  np.testing.assert_array_equal(read['pair'][0], A)
+  np.testing.assert_array_equal(read['all'][0][0], A)
+
+
+def test_numpy_objects_within_torch_files(tmp_path, two):
+  for content in ([np.array([print, None])], [np.array(['a'])], {'w': np.array(print)[()]}):
+    assert 'of tensors only' in refused(two, torch_zip(tmp_path / 'x.pt', content))
+  itself = [A]
+  itself.append(itself)
+  assert read_torch_file(torch_zip(tmp_path / 'x.pt', itself))[1][0].shape == (5,)
 
 
 def test_forms_of_archives(tmp_path, two):

@@ -8,6 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 LIBRARY = sorted((ROOT / 'gan2shape_jax').rglob('*.py'))
 RENDERER = sorted((ROOT / 'gan2shape_jax' / 'renderer').glob('*.py'))
+ALGORITHM = sorted((ROOT / 'gan2shape_jax' / 'reconstruction').glob('*.py'))
 COMMANDS = ROOT / 'gan2shape_jax' / 'cli'
 PRESETS = sorted((ROOT / 'gan2shape_jax' / 'presets').glob('[a-z]*.py'))
 CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
@@ -67,3 +68,35 @@ def test_configuration_files_are_the_presets(path):
 def test_torch_is_not_needed_anywhere():
   files = [*LIBRARY, *(ROOT / 'experiments').glob('*.py'), *CONFIGS]
   assert not {path for path in files if outside(imported(path)) & {'torch', 'torchvision'}}
+
+
+@pytest.mark.parametrize('path', ALGORITHM, ids=lambda path: path.name)
+def test_no_function_of_the_algorithm_takes_more_than_seven_arguments(path):
+  functions = (ast.FunctionDef, ast.Lambda)
+  for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+    if isinstance(node, functions):
+      given = node.args
+      named = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+      count = len([name for name in named if name.arg not in ('self', 'cls')])
+      count += sum(rest is not None for rest in (given.vararg, given.kwarg))
+      assert count <= 7, f'{path}:{node.lineno}: {getattr(node, "name", "lambda")}: {count}'
+
+
+@pytest.mark.parametrize('path', LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_private_is_used_by_its_own_class_alone(path):
+  tree = ast.parse(path.read_text(encoding='utf-8'))
+  private = lambda name: name.startswith('_') and not name.endswith('_') and name != '_'
+  own = set()  # names that this module gives
+  for node in ast.walk(tree):
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+      own.add(node.name)
+    elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+      own.add(node.attr)
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+      own.add(node.id)
+    elif isinstance(node, ast.Constant):  # set by its name
+      own.add(node.value)
+  used = {n.attr: n.lineno for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+  own |= {'_replace', '_fields', '_asdict', '_exit'}  # public, of named tuples and of `os`
+  foreign = {name: line for name, line in used.items() if private(name) and name not in own}
+  assert not foreign, f'{path}: {foreign}'

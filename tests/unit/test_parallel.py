@@ -15,7 +15,7 @@ from gan2shape_jax.config import get_default_config
 from gan2shape_jax.errors import SettingsError
 from gan2shape_jax.pipeline import collection
 from gan2shape_jax.reconstruction import direct, parallel, programs
-from gan2shape_jax.reconstruction.driver import Plan, StagePlan, reconstruct
+from gan2shape_jax.reconstruction.driver import Plan, StagePlan, Start, reconstruct
 from gan2shape_jax.reconstruction.parallel import make_layout
 from gan2shape_jax.reconstruction.programs import ONE_DEVICE
 from gan2shape_jax.reconstruction.state import FitState
@@ -66,7 +66,7 @@ def fitted(layout, numbers):
   state = FitState(layout.stacked([params] * count), None)
   events = reconstruct(
     built,
-    state,
+    Start(state),
     layout.stacked([instance(number) for number in numbers]),
     layout.shared(frozen()),
     PLAN,
@@ -91,7 +91,7 @@ def alone():
     losses = []
     for event in reconstruct(
       built,
-      state,
+      Start(state),
       instance(number),
       frozen(),
       PLAN,
@@ -240,7 +240,7 @@ def direct_fit(built, place, numbers):
   depths = own([prior_depth(number) for number in numbers])
   params = built.begin(own([setting()[1]] * len(numbers)), instances, depths, fixed)
   events = reconstruct(
-    built, FitState(params, None), instances, fixed, DIRECT_PLAN,
+    built, Start(FitState(params, None)), instances, fixed, DIRECT_PLAN,
     own([key_of(number) for number in numbers]),
   )  # fmt: skip
   totals = []

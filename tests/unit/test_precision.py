@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan2shape_jax.reconstruction import losses, programs
-from gan2shape_jax.reconstruction.step2_projection import gan_images
+from gan2shape_jax.reconstruction.gan_images import gan_images
+from gan2shape_jax.reconstruction.state import Gan, Method
 from tests.support.small_fit import SETTINGS, frozen, instance, setting
 
 FLOAT = dataclasses.replace(SETTINGS, perceptual='discriminator')
@@ -16,7 +17,7 @@ HALF = dataclasses.replace(FLOAT, precision='bf16')
 
 def test_the_gans_images():
   latents = jnp.stack([instance(seed).latent for seed in range(3)])
-  images = {s: gan_images(latents, frozen(), s, 32) for s in (FLOAT, HALF)}
+  images = {s: gan_images(Gan.of(frozen(), s), latents, 32) for s in (FLOAT, HALF)}
   assert images[HALF].dtype == jnp.float32
   difference = np.abs(np.asarray(images[HALF] - images[FLOAT]))
   assert 0 < difference.mean() < 0.01
@@ -27,8 +28,9 @@ def test_the_perceptual_distance():
   mask = jnp.ones((2, *images.shape[1:3], 1))
 
   def distance(settings):
-    references = losses.perceptual_references(frozen(), settings, images[2:], mask)
-    return losses.perceptual_distance(frozen(), settings, images[:2], images[2:], mask, references)
+    method = Method(None, settings, frozen())
+    references = losses.perceptual_references(method, images[2:], mask)
+    return losses.perceptual_distance(method, images[:2], images[2:], mask, references)
 
   found = {settings: distance(settings) for settings in (FLOAT, HALF)}
   assert found[HALF].dtype == jnp.float32

@@ -9,7 +9,7 @@ import pytest
 
 from gan2shape_jax.reconstruction import driver, priors, programs, refinement, step2_projection
 from gan2shape_jax.reconstruction.driver import Plan, StagePlan
-from gan2shape_jax.reconstruction.state import FitState
+from gan2shape_jax.reconstruction.state import FitState, Method
 from tests.support.small_fit import DIRECT, GAN, frozen, frozen_with_directions, instance, setting
 
 NETWORKS = dataclasses.replace(
@@ -102,14 +102,14 @@ def test_latents_refined_come_nearer_to_the_pseudo_samples(built, space):
 def test_the_total_is_the_error_and_the_pull(built):
   _, state = batch(built, instance().latent)
   coefficients = jnp.full_like(state.coefficients, 0.5)
-  fixed = frozen_with_directions()
-  loss = jax.jit(refinement.loss, static_argnums=3)
-  total, terms = loss(coefficients, state, fixed, NETWORKS)
+  method = Method(None, NETWORKS, frozen_with_directions())
+  loss = jax.jit(refinement.loss)
+  total, terms = loss(coefficients, method, state)
   np.testing.assert_allclose(terms['latent'], 0.25)
   np.testing.assert_allclose(total, terms['l1'] + 0.01 * 0.25, rtol=1e-6)
   # What the mask leaves out does not count.
   nothing = state._replace(masks=jnp.zeros_like(state.masks))
-  assert loss(coefficients, nothing, fixed, NETWORKS)[1]['l1'] == 0
+  assert loss(coefficients, method, nothing)[1]['l1'] == 0
 
 
 def test_the_driver_refines_every_batch_as_often_as_the_plan_says(built):
@@ -140,7 +140,8 @@ def test_the_driver_refines_every_batch_as_often_as_the_plan_says(built):
 
 def drawn(settings, count):
   keys = jax.random.split(jax.random.key(7), count)
-  return jax.jit(jax.vmap(lambda key: step2_projection.draw(key, frozen(), settings)))(keys)
+  method = Method(None, settings, frozen())
+  return jax.jit(jax.vmap(lambda key: step2_projection.draw(key, method)))(keys)
 
 
 def test_lights_of_the_prior_have_its_mean_and_covariance():
@@ -162,7 +163,7 @@ def test_lights_of_a_range_are_drawn_as_ever():
   settings = dataclasses.replace(DIRECT, lights='range')
   (x0, x1), (y0, y1), (k0, k1), _ = settings.random_light
   key = jax.random.key(11)
-  found = step2_projection.draw(key, frozen(), settings)
+  found = step2_projection.draw(key, Method(None, settings, frozen()))
   view_key, x_key, y_key, strength_key = jax.random.split(key, 4)
   np.testing.assert_array_equal(found.view, priors.sample_view(view_key, frozen().prior, settings))
   direction = [
@@ -175,4 +176,5 @@ def test_lights_of_a_range_are_drawn_as_ever():
   )
   assert found.light is None
   # The views are the same whichever way lights are drawn.
-  np.testing.assert_array_equal(found.view, step2_projection.draw(key, frozen(), DIRECT).view)
+  of_prior = step2_projection.draw(key, Method(None, DIRECT, frozen()))
+  np.testing.assert_array_equal(found.view, of_prior.view)
