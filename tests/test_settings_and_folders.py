@@ -69,6 +69,14 @@ def test_names_that_are_nearly_settings(tmp_path, flag, guess):
   assert f'but there is {guess!r}' in line
 
 
+@pytest.mark.parametrize('name', ['data.images.x', 'seed.y', 'stages.first.step1.z', '', 'data.'])
+def test_names_beyond_settings(tmp_path, name):
+  flag = f'--config.{name}=1'
+  result = command.call(flag, f'--workdir={tmp_path / "run"}')
+  (line,) = result.stderr.splitlines()
+  assert line == f'error: {flag}: there is no setting {name!r} (gan2shape_jax/config.py)'
+
+
 # Folders
 
 
