@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from configs import train_heads
-from gan2shape_jax import gan_training
+from gan2shape_jax import folder_lock, gan_training
 from gan2shape_jax.data import DataError, embedded_path
 from gan2shape_jax.gan_training import images, outputs, parameters, pipeline, sampling
 from gan2shape_jax.gan_training.settings import (
@@ -36,6 +36,15 @@ def archive(tmp_path):
   path = tmp_path / 'images.npz'
   np.savez(path, images=real_images(10))
   return path
+
+
+def test_a_folder_takes_one_training_at_a_time(archive, tmp_path):
+  run = tmp_path / 'run'
+  run.mkdir()
+  with folder_lock.locked(run), pytest.raises(FitError, match='another run is at work') as caught:
+    gan_training.train(tiny_config(archive), run)
+  assert str(caught.value).startswith(f'{run}: ')
+  assert not list(run.iterdir())
 
 
 @pytest.mark.parametrize('devices', [1, 4])

@@ -21,7 +21,9 @@ from gan2shape_jax import (
   workdir,
 )
 from gan2shape_jax.checkpoints import CheckpointError, Checkpoints
+from gan2shape_jax.jobs import Fit
 from gan2shape_jax.progress import Progress
+from tests import known_factors
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -185,6 +187,44 @@ def test_checkpoints_of_other_inputs_are_removed_and_it_is_said(tmp_path, capsys
   assert capsys.readouterr().err.startswith('a latent found changed since the last run: ')
   assert Checkpoints(folder).latest() is None
   assert json.loads((folder / 'inputs.json').read_text())['latent found'] == 'y'
+
+
+def test_a_picture_that_changes_between_interruption_and_continuation(
+  tmp_path, monkeypatch, capsys
+):
+  folder = photos(tmp_path / 'in', a=200)
+  Image.new('L', (64, 64), 255).save(tmp_path / 'a.png')
+  np.save(folder / 'a.npy', np.zeros(5, np.float32))
+  config = heads.get_config()
+  config.data.images, config.data.latents = str(folder), str(folder)
+  config.data.masks = str(tmp_path / 'a.png')
+  config.results.sheets = config.results.videos = config.results.mesh = False
+  began = []
+
+  def fit(jobs):
+    began.append(jobs[0].newest())
+    if len(began) == 2:
+      return [Fit({}, known_factors.factors_of(jobs[0].picture))]
+    jobs[0].checkpoints.save(3, {'x': np.ones(9)})
+    raise workdir.Preempted('saved')
+
+  known_factors.replace(monkeypatch.setattr, config, fit)
+  run = tmp_path / 'run'
+  with pytest.raises(workdir.Preempted):
+    collection.reconstruct_all(config, run)
+  photos(folder, a=90)
+  capsys.readouterr()
+  collection.reconstruct_all(config, run)
+  assert began == [None, None]
+  said = [line for line in capsys.readouterr().err.splitlines() if 'changed' in line]
+  assert said == [
+    'a picture changed since the last run: its checkpoints are removed, the fit begins anew'
+  ]
+  with np.load(run / 'a' / 'factors.npz') as arrays:
+    assert np.ptp(arrays['image'] - pictures_of(folder)[0].image) == 0
+  collection.reconstruct_all(config, run)  # is done
+  assert len(began) == 2
+  assert not (run / 'a' / 'checkpoints').exists()
 
 
 # What is done
