@@ -64,6 +64,8 @@ def _run(work, many_hosts, argv):
   from gan2shape_jax.reconstruction import setup
 
   stop = interruption.watch()
+  if os.environ.get('HOME') == '':
+    del os.environ['HOME']  # else ~ would be the root of the file system
   jax.config.update('jax_compilation_cache_dir', _cache_folder())
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
   known = (
@@ -108,6 +110,14 @@ def _cache_folder() -> str | None:
   if found.startswith('~'):
     print(f'compiled programs are not kept: {folder} names no home folder', file=sys.stderr)
     return None
+  if found and '://' not in found:
+    try:
+      os.makedirs(found, exist_ok=True)
+    except OSError as error:  # else JAX warns at each program
+      print(
+        f'compiled programs are not kept: cannot make {found} ({error.strerror})', file=sys.stderr
+      )
+      return None
   return found or None
 
 
