@@ -63,7 +63,7 @@ def read_json(path: pathlib.Path) -> dict:
   """A JSON table; raises `ArtefactError` where the file holds none."""
   try:
     content = json.loads(path.read_text(encoding='utf-8'))
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise artefacts.ArtefactError(f'cannot read {path}: expected JSON ({error})') from error
   if not isinstance(content, dict):
     raise artefacts.ArtefactError(f'cannot read {path}: expected a table, found another JSON value')
@@ -86,7 +86,8 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> str:
       pass
     files.sweep(workdir)
     for leftover in workdir.glob('.metrics.csv.*'):
-      leftover.unlink(missing_ok=True)
+      with contextlib.suppress(OSError):  # a folder of that name is none of ours
+        leftover.unlink()
   except OSError as error:
     reason = error.strerror or error
     raise artefacts.ArtefactError(

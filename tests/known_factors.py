@@ -39,5 +39,5 @@ def factors_of(picture) -> Factors:
     picture.image,
     np.zeros(6, np.float32),
     light,
-    picture.mask,
+    np.ones_like(picture.image[..., :1]) if picture.mask is None else picture.mask,
   )

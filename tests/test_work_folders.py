@@ -146,6 +146,36 @@ def test_where_a_file_system_knows_no_locks(tmp_path, monkeypatch, owner, free):
       pass
 
 
+def test_a_lock_on_a_full_disk_or_through_a_link(tmp_path, monkeypatch):
+  def full(*_):
+    raise OSError(28, 'No space left on device')
+
+  with monkeypatch.context() as patch:
+    patch.setattr(os, 'pwrite', full)
+    with pytest.raises(OSError, match=r'\.lock-0: No space'), folder_lock.locked(tmp_path):
+      pass
+  assert not list(tmp_path.iterdir())
+  (tmp_path / '.lock-0').symlink_to(tmp_path / 'elsewhere')
+  with pytest.raises(OSError, match=r'cannot write .*\.lock-0'), folder_lock.locked(tmp_path):
+    pass
+  assert not (tmp_path / 'elsewhere').exists()
+
+
+def test_things_in_a_folder_that_are_not_ours(tmp_path):
+  for name in ('.metrics.csv.x', '.partial-x'):
+    (tmp_path / name).mkdir()
+  workdir.check_workdir(tmp_path, heads.get_config())
+  (tmp_path / 'steps' / '\u00b2').mkdir(parents=True)
+  assert Checkpoints(tmp_path).latest() is None
+
+
+def test_a_name_too_long_for_a_work_folder(tmp_path, done):
+  pictures, _ = done
+  assert not finished.is_finished(tmp_path / ('x' * 300), pictures, 0)
+  with pytest.raises(OSError, match=r'cannot write .*too long'):
+    workdir.check_workdir(tmp_path / ('x' * 300), heads.get_config())
+
+
 # Inputs that change
 
 
@@ -227,6 +257,9 @@ def test_a_picture_that_changes_between_interruption_and_continuation(
   assert not (run / 'a' / 'checkpoints').exists()
 
 
+EMPTY_ZIP = b'PK\x05\x06' + bytes(18)
+
+
 # What is done
 
 
@@ -236,7 +269,8 @@ def done(tmp_path):
   pictures = pictures_of(photos(tmp_path / 'in', a=1))
   folder = tmp_path / 'run' / 'a'
   folder.mkdir(parents=True)
-  np.savez_compressed(folder / 'factors.npz', view=np.arange(600.0))
+  arrays = {'canonical_depth': np.arange(600.0), 'camera': np.ones(2)}
+  np.savez_compressed(folder / 'factors.npz', **arrays)
   (folder / 'metrics.json').write_text('{"image_l1": 0.1}')
   finished.finish(folder, {'step 1': 1.234}, picture_inputs.digests(pictures, 0))
   return pictures, folder
@@ -257,7 +291,9 @@ def test_a_done_picture_is_done_until_an_input_changes(done, capsys):
 
 
 @pytest.mark.parametrize('name', ['factors.npz', 'metrics.json', 'timing.json'])
-@pytest.mark.parametrize('content', [b'', b'\xff\x00PK', b'{"x": "y"}', b'[1]', None])
+@pytest.mark.parametrize(
+  'content', [b'', b'\xff\x00PK', b'{"x": "y"}', b'[1]', b'{"a":' * 9**5, EMPTY_ZIP, None]
+)
 def test_damaged_results_are_made_again(done, capsys, name, content):
   pictures, folder = done
   path = folder / name
