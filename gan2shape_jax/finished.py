@@ -79,7 +79,8 @@ def row(name: str, folder: pathlib.Path) -> dict:
   """
   metrics = read_json(folder / _METRICS)
   seconds = _numbers(folder / _DONE, read_json(folder / _DONE))
-  return {'name': name} | metrics | {'seconds': round(sum(seconds.values()), 1)}
+  own = {'name': name}
+  return own | metrics | own | {'seconds': round(sum(seconds.values()), 1)}
 
 
 def is_current(workdir: pathlib.Path, names: Sequence[str]) -> bool:

@@ -280,6 +280,8 @@ def test_a_done_picture_is_done_until_an_input_changes(done, capsys):
   pictures, folder = done
   assert finished.is_finished(folder, pictures, 0)
   assert finished.row('a', folder) == {'name': 'a', 'image_l1': 0.1, 'seconds': 1.2}
+  (folder / 'metrics.json').write_text('{"name": 3, "image_l1": 0.1}')
+  assert finished.row('a', folder) == {'name': 'a', 'image_l1': 0.1, 'seconds': 1.2}
   assert capsys.readouterr().err == ''
   photos(folder.parent.parent / 'in', a=9)
   assert not finished.is_finished(folder, pictures, 0)

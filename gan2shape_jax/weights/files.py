@@ -29,6 +29,8 @@ _DTYPES = {
   'BOOL': np.bool_,
 }
 
+_PARTIAL = '.partial-'  # a work folder is swept of what a killed process left under it
+
 
 class WeightsError(ValueError):
   """A weights file that cannot be read, written or used; the message is one line."""
@@ -83,14 +85,17 @@ def save_safetensors(
     The file's size in bytes.
 
   Raises:
-    WeightsError: the folder cannot be written or the disk is full.
+    WeightsError: the folder cannot be written, the disk is full, or a name is no text.
   """
   path = pathlib.Path(path)
   arrays = {k: np.asarray(array, order='C') for k, array in sorted(flatten(params).items())}
-  content = safetensors_save(arrays, metadata=dict(metadata or {}))
+  try:
+    content = safetensors_save(arrays, metadata=dict(metadata or {}))
+  except UnicodeEncodeError:
+    raise WeightsError(f'cannot write {path}: expected names of text for all arrays') from None
   temporary = None
   try:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'{_PARTIAL}{path.name}.')
     with os.fdopen(handle, 'wb') as file:
       file.write(content)
     umask = os.umask(0)
