@@ -12,11 +12,11 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from gan2shape_jax import presets
 from gan2shape_jax.cli import interruption
-from gan2shape_jax.config import RENAMED
+from gan2shape_jax.config import RENAMED, get_default_config
 from gan2shape_jax.errors import Gan2ShapeError, Preempted
 
 _DEFAULT = 'heads'
@@ -64,6 +64,8 @@ def _run(work, many_hosts, argv):
   from gan2shape_jax.runtime import hosts
 
   stop = interruption.watch()
+  if os.environ.get('HOME') == '':
+    del os.environ['HOME']  # else ~ would be the root of the file system
   jax.config.update('jax_compilation_cache_dir', _cache_folder())
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
   try:
@@ -99,6 +101,14 @@ def _cache_folder() -> str | None:
   if found.startswith('~'):
     print(f'compiled programs are not kept: {folder} names no home folder', file=sys.stderr)
     return None
+  if found and '://' not in found:
+    try:
+      os.makedirs(found, exist_ok=True)
+    except OSError as error:  # else JAX warns at each program
+      print(
+        f'compiled programs are not kept: cannot make {found} ({error.strerror})', file=sys.stderr
+      )
+      return None
   return found or None
 
 
@@ -141,10 +151,24 @@ def parse(argv: Sequence[str]) -> list[str]:
     if flag and isinstance(error, AttributeError | KeyError):
       hint = f', but there is {guess[1]!r}' if guess else ''
       message = f'{flag}: there is no setting {name!r}{hint} (gan2shape_jax/config.py)'
+    elif beyond := next((a for a in argv if _is_beyond(a)), None):
+      name = re.sub(r'^--?config[.]|=.*$', '', beyond, flags=re.DOTALL)
+      message = f'{beyond}: there is no setting {name!r} (gan2shape_jax/config.py)'
     else:
       message = _reason(f'{type(error).__name__}: {error}', given[0])
     sys.exit(_failed(message, code=2))
   return rest
+
+
+def _is_beyond(flag) -> bool:
+  """Whether a flag names a part of a setting that has none, or has an empty name."""
+  match = re.match('--?config[.]([^=]*)', flag)
+  place = get_default_config()
+  for name in match[1].split('.') if match else ():
+    if not isinstance(place, ConfigDict) or not name:
+      return True
+    place = place.get(name)
+  return False
 
 
 def _with_files(argv):

@@ -27,6 +27,8 @@ from gan2shape_jax.errors import DataError
 _FFHQ = ((0.377, 0.469), (0.623, 0.469), (0.501, 0.613), (0.393, 0.725), (0.611, 0.725))
 _TARGETS = {'ffhq': _FFHQ}
 
+_FARTHEST = 1.5  # of a target from the middle of the picture, in parts of its width
+_NEAREST = 0.01  # width of all targets together; less is a face of a pixel or two
 _LARGEST = 4096  # pixels of the intermediate picture
 # Root mean square, in parts of the picture's width. A face turned by 75 degrees and tilted by 25
 # gives 0.098; a wrong order of the points gives 0.12 to 0.15 (0.02 for both pairs exchanged and
@@ -52,10 +54,15 @@ def alignment_targets(value: str) -> np.ndarray:
     numbers = np.array([float(part) for part in value.strip('()[] ').split(',')])
   except ValueError:
     numbers = np.zeros(0)
-  if numbers.size != 10 or not np.isfinite(numbers).all() or _spread(numbers.reshape(5, 2)) == 0:
+  if (
+    numbers.size != 10
+    or not (np.abs(numbers - 0.5) <= _FARTHEST).all()  # nor nan
+    or _spread(numbers.reshape(5, 2)) < _NEAREST
+  ):
     raise DataError(
       f'data.align_to={value!r}: expected one of {", ".join(_TARGETS)}, or ten numbers '
-      'x1,y1,...,x5,y5 in parts of the width'
+      f'x1,y1,...,x5,y5 in parts of the width, from {0.5 - _FARTHEST:g} to {0.5 + _FARTHEST:g} and '
+      f'at least {_NEAREST:g} apart'
     )
   return numbers.reshape(5, 2)
 

@@ -45,18 +45,25 @@ def locate(value: str | os.PathLike, file: str = '') -> pathlib.Path:
     file: the file meant in the embedded data set's folder; '' is the folder itself.
 
   Returns:
-    The path; whether it exists is not looked at.
+    The path; it need not exist.
 
   Raises:
-    DataError: there is no embedded data set of that name, or no home folder.
+    DataError: there is no embedded data set of that name, no home folder, or the system refuses
+      the path (too long a name, a folder that may not be entered).
   """
   value = os.fspath(value)
   if value.startswith(_PREFIX):
     return embedded_path(value) / file
+  if '\0' in value:
+    raise DataError(f'{value!r:.200}: expected a path')
   try:
-    return pathlib.Path(value).expanduser()
+    path = pathlib.Path(value).expanduser()
+    path.is_dir()  # raises where the system refuses to look, unless there is just nothing
   except RuntimeError:
     raise DataError(f'{value}: expected a path, ~ names no home folder here') from None
+  except OSError as error:
+    raise DataError(f'{value:.200}: expected a path ({error.strerror})') from None
+  return path
 
 
 def load_prior(path: str | os.PathLike) -> ViewLightPrior:

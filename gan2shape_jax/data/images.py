@@ -271,13 +271,13 @@ def _composited(picture, path, *, background, whole=False, size=0, shown=False):
     else:
       picture = picture.convert('RGB')
   unit = np.asarray(picture).astype(np.float32) / np.float32(255)
-  if shown and 0 < unit[..., :3].max() < _NEARLY_BLACK:
-    _say(f'{path}: nearly black, its largest value is {unit[..., :3].max() * 255:.0f} of 255')
   if unit.ndim == 2:
-    return unit[..., None]
+    unit = unit[..., None]
   if unit.shape[-1] == 4:
     alpha = unit[..., 3:]
     unit = unit[..., :3] * alpha + np.float32(background) * (1 - alpha)
+  if shown and 0 < unit.max() < _NEARLY_BLACK:
+    _say(f'{path}: nearly black, its largest value is {unit.max() * 255:.0f} of 255')
   return unit
 
 

@@ -46,7 +46,7 @@ class Latents(NamedTuple):
   def in_order(self, count: int) -> list[np.ndarray] | None:
     """The latents one by one, where there are as many as `count`; else None."""
     if len(self.arrays) == count and self.arrays[0].ndim:
-      return list(self.arrays)
+      return [_one(array) for array in self.arrays]
     if count == 1 and isinstance(self.arrays, np.ndarray) and self.arrays.ndim < 3:
       return [self.arrays]  # w or w+ of one picture
     return None
@@ -70,7 +70,7 @@ class Latents(NamedTuple):
       if len(found) > 1:
         raise DataError(f'{path}: expected one latent of {name}, it has {len(found)}')
       if found:
-        return self.arrays[found[0]]
+        return _one(self.arrays[found[0]])
     return None
 
 
@@ -202,7 +202,10 @@ def _whole(content, names, path, expected):
     latents = _checked(content, path, expected)
   if names is None:
     return Latents(latents, None)
-  names = np.asarray(names)
+  try:
+    names = np.asarray(names)
+  except ValueError:  # lists of different lengths
+    names = np.array(None)
   if names.dtype.kind != 'U' or names.shape != (len(latents),):
     raise DataError(
       f"{path}: expected 'names' with a name for each of {len(latents)} latents, "

@@ -148,8 +148,9 @@ def _in_list(place):
 
 
 def _meant(place, line):
-  r"""The file that a line of a list means, also with \ between folders; None without one."""
-  for text in (line, line.replace('\\', '/')):
+  r"""The file that a line of a list means, also with \ or in quotes; None without one."""
+  plain = line.strip('"')
+  for text in (line, plain, plain.replace('\\', '/')):
     try:
       path = place.parent / pathlib.Path(text).expanduser()
       if path.is_file():

@@ -17,6 +17,7 @@ from gan2shape_jax.storage.workdir import read_json
 
 _DONE, _METRICS, _FACTORS = 'timing.json', 'metrics.json', 'factors.npz'
 _INPUTS = 'inputs'
+_NEEDED = ('camera.npy', 'canonical_depth.npy')  # of the factors, whichever version wrote them
 
 
 def finish(folder: pathlib.Path, seconds: Mapping[str, float], inputs: Mapping[str, str]) -> None:
@@ -44,7 +45,10 @@ def is_finished(folder: pathlib.Path, pictures: Sequence, number: int) -> bool:
     pictures: of the run.
     number: of the picture.
   """
-  if not all((folder / name).is_file() for name in (_DONE, _METRICS, _FACTORS)):
+  try:
+    if not all((folder / name).is_file() for name in (_DONE, _METRICS, _FACTORS)):
+      return False
+  except OSError:  # too long a name, a folder that may not be entered: told when it is written
     return False
   try:
     seconds = read_json(folder / _DONE)
@@ -76,7 +80,8 @@ def row(name: str, folder: pathlib.Path) -> dict:
   """
   metrics = read_json(folder / _METRICS)
   seconds = _numbers(folder / _DONE, read_json(folder / _DONE))
-  return {'name': name} | metrics | {'seconds': round(sum(seconds.values()), 1)}
+  own = {'name': name}
+  return own | metrics | own | {'seconds': round(sum(seconds.values()), 1)}
 
 
 def is_current(workdir: pathlib.Path, names: Sequence[str]) -> bool:
@@ -106,8 +111,11 @@ def _numbers(path, table):
 def _check_archive(path):
   try:
     with zipfile.ZipFile(path) as archive:
+      lacking = set(_NEEDED) - set(archive.namelist())
       damaged = archive.testzip()
   except Exception as error:  # zipfile, zlib and struct fail in many ways on damaged files
     raise ArtefactError(f'cannot read {path}: {error}') from error
+  if lacking:
+    raise ArtefactError(f'cannot read {path}: it has no {", ".join(sorted(lacking))}')
   if damaged:
     raise ArtefactError(f'cannot read {path}: {damaged} in it is damaged')

@@ -82,7 +82,7 @@ def keep_matching(folder: pathlib.Path, now: Mapping[str, str], progress: Progre
   """
   path = folder / _FILE
   before = None
-  with contextlib.suppress(OSError, ValueError):
+  with contextlib.suppress(OSError, ValueError, RecursionError):
     before = json.loads(path.read_bytes())
   known = isinstance(before, dict)
   if known and (changed := differences(before, now)):

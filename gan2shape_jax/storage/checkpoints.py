@@ -170,7 +170,7 @@ class Checkpoints:
 
   def _numbers(self, part):
     with self._explained('list', self.folder / part):
-      names = [entry.name for entry in (self.folder / part).iterdir() if entry.name.isdigit()]
+      names = [entry.name for entry in (self.folder / part).iterdir() if entry.name.isdecimal()]
     return sorted(int(name) for name in names)
 
   def _write(self, part, number, tree):

@@ -48,14 +48,18 @@ def locked(workdir: pathlib.Path, process: int = 0) -> Iterator[None]:
 def _taken(path):
   """The open file of a lock that is ours now."""
   while True:
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0), 0o644)
     try:
       if not _lock(file) and _is_foreign(owner := _owner(file)):
         raise _refusal(path, owner)
       if _is_at(path, file):
         me = {'host': socket.gethostname(), 'pid': os.getpid(), 'began': _began(os.getpid())}
-        os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(me).encode(), 0)
+        try:
+          os.ftruncate(file, 0)
+          os.pwrite(file, json.dumps(me).encode(), 0)
+        except OSError:  # a full disk, for one
+          os.unlink(path)
+          raise
         return file
     except BlockingIOError:
       owner = _owner(file)
@@ -92,7 +96,7 @@ def _owner(file) -> dict:
   """What a lock's file tells of its maker; nothing where it is empty or damaged."""
   try:
     content = json.loads(os.pread(file, 1000, 0))
-  except ValueError:
+  except (ValueError, RecursionError):
     return {}
   return content if isinstance(content, dict) else {}
 

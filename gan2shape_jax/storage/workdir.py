@@ -55,7 +55,7 @@ def read_json(path: pathlib.Path) -> dict:
   """A JSON table; raises `ArtefactError` where the file holds none."""
   try:
     content = json.loads(path.read_text(encoding='utf-8'))
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise ArtefactError(f'cannot read {path}: expected JSON ({error})') from error
   if not isinstance(content, dict):
     raise ArtefactError(f'cannot read {path}: expected a table, found another JSON value')

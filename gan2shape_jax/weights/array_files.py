@@ -80,10 +80,13 @@ def save_safetensors(
     The file's size in bytes.
 
   Raises:
-    WeightsError: the folder cannot be written or the disk is full.
+    WeightsError: the folder cannot be written, the disk is full, or a name is no text.
   """
   arrays = {k: np.asarray(array, order='C') for k, array in sorted(flatten(params).items())}
-  content = safetensors_save(arrays, metadata=dict(metadata or {}))
+  try:
+    content = safetensors_save(arrays, metadata=dict(metadata or {}))
+  except UnicodeEncodeError:
+    raise WeightsError(f'cannot write {path}: expected names of text for all arrays') from None
   try:
     write_bytes(path, content)
   except ArtefactError as error:

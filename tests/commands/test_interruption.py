@@ -128,3 +128,38 @@ def test_no_home_folder(tmp_path, monkeypatch):
   assert code == 0
   assert lines == ['compiled programs are not kept: ~nobody9/x names no home folder']
   assert not list(tmp_path.iterdir())
+
+
+# Where the system knows no home folder of the user either.
+NOBODY = """
+import os, pwd
+def getpwuid(number):
+  raise KeyError(number)
+pwd.getpwuid = getpwuid
+import command
+def work(config, workdir, stop):
+  import jax
+  return str(jax.config.jax_compilation_cache_dir)
+"""
+
+
+@pytest.mark.parametrize('home', ['del os.environ["HOME"]', 'os.environ["HOME"] = ""'])
+def test_home_is_not_set(tmp_path, home):
+  code = f'{NOBODY}os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)\n{home}\n'
+  code = f'{code}os.chdir({str(tmp_path)!r})\ncommand.launch(work)'
+  status, lines = run(code)
+  assert status == 0
+  assert lines == ['compiled programs are not kept: ~/.cache/gan2shape_jax names no home folder']
+  status, lines = run(code, '--workdir=~/x')
+  assert status == 1
+  assert lines[1:] == ['error: --workdir=~/x: expected a path, ~ names no home folder']
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_that_cannot_be_made(tmp_path):
+  (tmp_path / 'file').touch()
+  place = tmp_path / 'file' / 'x'
+  work = 'import command\ncommand.launch(lambda *_: "done")'
+  code, lines = run(work, f'--compilation_cache={place}')
+  assert code == 0
+  assert lines == [f'compiled programs are not kept: cannot make {place} (Not a directory)']

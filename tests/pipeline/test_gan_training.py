@@ -20,6 +20,7 @@ from gan2shape_jax.gan_training.gan_settings import (
   settings_from_config,
 )
 from gan2shape_jax.models import stylegan2
+from gan2shape_jax.storage import folder_lock
 from gan2shape_jax.storage.workdir import check_workdir
 from gan2shape_jax.weights import load_safetensors, load_stylegan2, read_stylegan2
 from gan2shape_jax.weights.array_files import flatten
@@ -36,6 +37,15 @@ def archive(tmp_path):
   path = tmp_path / 'images.npz'
   np.savez(path, images=real_images(10))
   return path
+
+
+def test_a_folder_takes_one_training_at_a_time(archive, tmp_path):
+  run = tmp_path / 'run'
+  run.mkdir()
+  with folder_lock.locked(run), pytest.raises(FitError, match='another run is at work') as caught:
+    gan_training.train(tiny_config(archive), run)
+  assert str(caught.value).startswith(f'{run}: ')
+  assert not list(run.iterdir())
 
 
 @pytest.mark.parametrize('devices', [1, 4])

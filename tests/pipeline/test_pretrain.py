@@ -5,8 +5,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from configs import heads
-from gan2shape_jax.errors import Preempted
+from gan2shape_jax.errors import FitError, Preempted
 from gan2shape_jax.pretraining.starting_networks import pretrain
+from gan2shape_jax.storage import folder_lock
 
 
 @pytest.fixture
@@ -37,3 +38,9 @@ def test_a_stopped_training_goes_on_to_the_same_networks(config, tmp_path):
   assert all(np.array_equal(whole[name], broken[name]) for name in whole)
   assert {name.split('/')[0] for name in whole} == {'depth', 'albedo', 'view', 'light'}
   assert all(np.isfinite(array).all() for array in whole.values())
+
+
+def test_a_folder_takes_one_training_at_a_time(config, tmp_path):
+  with folder_lock.locked(tmp_path), pytest.raises(FitError, match='another run is at work'):
+    pretrain(config, tmp_path, every=100, dtype='float32')
+  assert not list(tmp_path.iterdir())

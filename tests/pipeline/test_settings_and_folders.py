@@ -94,6 +94,14 @@ def test_a_folder_of_an_earlier_version_goes_on(tmp_path):
     workdir.check_workdir(tmp_path, config)
 
 
+@pytest.mark.parametrize('name', ['data.images.x', 'seed.y', 'stages.first.step1.z', '', 'data.'])
+def test_names_beyond_settings(tmp_path, name):
+  flag = f'--config.{name}=1'
+  result = command.call(flag, f'--workdir={tmp_path / "run"}')
+  (line,) = result.stderr.splitlines()
+  assert line == f'error: {flag}: there is no setting {name!r} (gan2shape_jax/config.py)'
+
+
 # Folders
 
 

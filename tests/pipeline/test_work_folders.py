@@ -12,11 +12,13 @@ from PIL import Image
 
 from configs import heads
 from gan2shape_jax import data
-from gan2shape_jax.errors import CheckpointError, DataError, FitError
+from gan2shape_jax.errors import CheckpointError, DataError, FitError, Preempted
 from gan2shape_jax.pipeline import collection, finished, joint_collection, picture_inputs
+from gan2shape_jax.pipeline.jobs import Fit
 from gan2shape_jax.runtime.progress import Progress
 from gan2shape_jax.storage import folder_lock, workdir
 from gan2shape_jax.storage.checkpoints import Checkpoints
+from tests.support import known_factors
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -139,6 +141,36 @@ def test_where_a_file_system_knows_no_locks(tmp_path, monkeypatch, owner, free):
       pass
 
 
+def test_a_lock_on_a_full_disk_or_through_a_link(tmp_path, monkeypatch):
+  def full(*_):
+    raise OSError(28, 'No space left on device')
+
+  with monkeypatch.context() as patch:
+    patch.setattr(os, 'pwrite', full)
+    with pytest.raises(OSError, match=r'\.lock-0: No space'), folder_lock.locked(tmp_path):
+      pass
+  assert not list(tmp_path.iterdir())
+  (tmp_path / '.lock-0').symlink_to(tmp_path / 'elsewhere')
+  with pytest.raises(OSError, match=r'cannot write .*\.lock-0'), folder_lock.locked(tmp_path):
+    pass
+  assert not (tmp_path / 'elsewhere').exists()
+
+
+def test_things_in_a_folder_that_are_not_ours(tmp_path):
+  for name in ('.metrics.csv.x', '.partial-x'):
+    (tmp_path / name).mkdir()
+  workdir.check_workdir(tmp_path, heads.get_config())
+  (tmp_path / 'steps' / '\u00b2').mkdir(parents=True)
+  assert Checkpoints(tmp_path).latest() is None
+
+
+def test_a_name_too_long_for_a_work_folder(tmp_path, done):
+  pictures, _ = done
+  assert not finished.is_finished(tmp_path / ('x' * 300), pictures, 0)
+  with pytest.raises(OSError, match=r'cannot write .*too long'):
+    workdir.check_workdir(tmp_path / ('x' * 300), heads.get_config())
+
+
 # Inputs that change
 
 
@@ -182,6 +214,47 @@ def test_checkpoints_of_other_inputs_are_removed_and_it_is_said(tmp_path, capsys
   assert json.loads((folder / 'inputs.json').read_text())['latent found'] == 'y'
 
 
+def test_a_picture_that_changes_between_interruption_and_continuation(
+  tmp_path, monkeypatch, capsys
+):
+  folder = photos(tmp_path / 'in', a=200)
+  Image.new('L', (64, 64), 255).save(tmp_path / 'a.png')
+  np.save(folder / 'a.npy', np.zeros(5, np.float32))
+  config = heads.get_config()
+  config.data.images, config.data.latents = str(folder), str(folder)
+  config.data.masks = str(tmp_path / 'a.png')
+  config.results.sheets = config.results.videos = config.results.mesh = False
+  began = []
+
+  def fit(jobs):
+    began.append(jobs[0].newest())
+    if len(began) == 2:
+      return [Fit({}, known_factors.factors_of(jobs[0].picture))]
+    jobs[0].checkpoints.save(3, {'x': np.ones(9)})
+    raise Preempted('saved')
+
+  known_factors.replace(monkeypatch.setattr, config, fit)
+  run = tmp_path / 'run'
+  with pytest.raises(Preempted):
+    collection.reconstruct_all(config, run)
+  photos(folder, a=90)
+  capsys.readouterr()
+  collection.reconstruct_all(config, run)
+  assert began == [None, None]
+  said = [line for line in capsys.readouterr().err.splitlines() if 'changed' in line]
+  assert said == [
+    'a picture changed since the last run: its checkpoints are removed, the fit begins anew'
+  ]
+  with np.load(run / 'a' / 'factors.npz') as arrays:
+    assert np.ptp(arrays['image'] - pictures_of(folder)[0].image) == 0
+  collection.reconstruct_all(config, run)  # is done
+  assert len(began) == 2
+  assert not (run / 'a' / 'checkpoints').exists()
+
+
+EMPTY_ZIP = b'PK\x05\x06' + bytes(18)
+
+
 # What is done
 
 
@@ -191,7 +264,8 @@ def done(tmp_path):
   pictures = pictures_of(photos(tmp_path / 'in', a=1))
   folder = tmp_path / 'run' / 'a'
   folder.mkdir(parents=True)
-  np.savez_compressed(folder / 'factors.npz', view=np.arange(600.0))
+  arrays = {'canonical_depth': np.arange(600.0), 'camera': np.ones(2)}
+  np.savez_compressed(folder / 'factors.npz', **arrays)
   (folder / 'metrics.json').write_text('{"image_l1": 0.1}')
   finished.finish(folder, {'step 1': 1.234}, picture_inputs.digests(pictures, 0))
   return pictures, folder
@@ -200,6 +274,8 @@ def done(tmp_path):
 def test_a_done_picture_is_done_until_an_input_changes(done, capsys):
   pictures, folder = done
   assert finished.is_finished(folder, pictures, 0)
+  assert finished.row('a', folder) == {'name': 'a', 'image_l1': 0.1, 'seconds': 1.2}
+  (folder / 'metrics.json').write_text('{"name": 3, "image_l1": 0.1}')
   assert finished.row('a', folder) == {'name': 'a', 'image_l1': 0.1, 'seconds': 1.2}
   assert capsys.readouterr().err == ''
   photos(folder.parent.parent / 'in', a=9)
@@ -212,7 +288,9 @@ def test_a_done_picture_is_done_until_an_input_changes(done, capsys):
 
 
 @pytest.mark.parametrize('name', ['factors.npz', 'metrics.json', 'timing.json'])
-@pytest.mark.parametrize('content', [b'', b'\xff\x00PK', b'{"x": "y"}', b'[1]', None])
+@pytest.mark.parametrize(
+  'content', [b'', b'\xff\x00PK', b'{"x": "y"}', b'[1]', b'{"a":' * 9**5, EMPTY_ZIP, None]
+)
 def test_damaged_results_are_made_again(done, capsys, name, content):
   pictures, folder = done
   path = folder / name

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from types import SimpleNamespace
 
 from tests.support import command
 
@@ -33,31 +32,24 @@ def write(workdir: str) -> None:
 
   from gan2shape_jax.artefacts import results, rotation_path
   from gan2shape_jax.config import get_default_config
-  from gan2shape_jax.pipeline import collection, picture_results, preparation, setup
+  from gan2shape_jax.pipeline import collection, picture_results, preparation
   from gan2shape_jax.pipeline.jobs import Fit
-  from gan2shape_jax.reconstruction.driver import Plan
-  from gan2shape_jax.reconstruction.state import Factors
   from gan2shape_jax.runtime.progress import Stopwatch
+  from tests.support import known_factors
 
   class StillClock(Stopwatch):
     def add(self, part, seconds):
       super().add(part, 1.0)
 
-  class Fitter:
-    def __init__(self, *_):
-      self.layout = SimpleNamespace(pictures=1)
-
-    def fit(self, jobs):
-      (job,) = jobs
-      state = {'x': np.arange(300_000.0)}
-      if job.newest() is None:
-        job.checkpoints.save(7, state)
-      restored = job.checkpoints.restore(7, state)
-      if not np.array_equal(restored['x'], state['x']):
-        raise ValueError('the checkpoint is another')
-      picture = job.picture
-      view, light = np.zeros(6, np.float32), np.float32([0.5, 0.5, 0.1, 0.1])
-      return [Fit({}, Factors(picture.depth, picture.image, view, light, picture.mask))]
+  def fit(jobs):
+    (job,) = jobs
+    state = {'x': np.arange(300_000.0)}
+    if job.newest() is None:
+      job.checkpoints.save(7, state)
+    restored = job.checkpoints.restore(7, state)
+    if not np.array_equal(restored['x'], state['x']):
+      raise ValueError('the checkpoint is another')
+    return [Fit({}, known_factors.factors_of(job.picture))]
 
   def gan_frames(shared, params, instance, factors, max_yaw, max_pitch):
     count = len(rotation_path(max_yaw, max_pitch).views)
@@ -65,14 +57,7 @@ def write(workdir: str) -> None:
 
   config = get_default_config()
   config.data.num = 1
-  shared = SimpleNamespace(
-    plan=Plan((), 0, 0),
-    settings=setup.settings_from_config(config),
-    frozen=SimpleNamespace(generator=None),
-  )
-  collection.assemble = lambda _: shared
-  collection.check_latents = lambda *_: None
-  collection.Fitter = Fitter
+  known_factors.replace(setattr, config, fit)
   collection.Stopwatch = preparation.Stopwatch = StillClock
   picture_results.gan_frames = gan_frames
   results.display_size = lambda size, *_: size  # quick to draw; as many files

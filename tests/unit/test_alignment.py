@@ -1,5 +1,7 @@
 """Faces aligned by five points: a law of similarities, and the files that hold the points."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -177,3 +179,25 @@ def test_pictures_and_masks_of_a_run_are_aligned(tmp_path):
   (tmp_path / 'points.txt').write_text(f'a {swapped}')
   with pytest.raises(DataError, match=r'a.png: expected the points in the order'):
     data.load_pictures(config, 64)[0]
+
+
+@pytest.mark.parametrize(
+  'value',
+  [
+    '1e300,0.5,0.6,0.5,0.5,0.6,0.4,0.7,0.6,0.7',
+    ','.join(['0.5,0.5'] * 4 + ['0.5,0.5001']),
+    '-1.1,0.5,0.6,0.5,0.5,0.6,0.4,0.7,0.6,0.7',
+    ','.join(['nan'] * 10),
+  ],
+)
+def test_targets_that_are_no_places_in_a_picture(value):
+  with pytest.raises(DataError, match=r'data\.align_to=.*from -1 to 2') as caught:
+    alignment.alignment_targets(value)
+  assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize('name', ['points.txt', 'points.npz'])
+def test_landmarks_from_a_pipe_are_refused_at_once(tmp_path, name):
+  os.mkfifo(tmp_path / name)
+  with pytest.raises(DataError, match=rf'{name}: expected .*this is a pipe'):
+    alignment.read_landmarks(tmp_path / name)

@@ -165,6 +165,24 @@ def test_latents_that_are_refused(tmp_path, two, arrays, told):
   assert told in refused(two, path)
 
 
+def test_an_axis_of_one_layer_is_no_layer(tmp_path, two):
+  np.savez(tmp_path / 'x.npz', w=np.stack([A, B])[:, None], names=['pic0', 'pic1'])
+  assert latents_of(two, tmp_path / 'x.npz')['pic1'].shape == (5,)
+  np.save(tmp_path / 'x.npy', np.stack([A, B])[:, None])
+  assert latents_of(two, tmp_path / 'x.npy')['pic1'].shape == (5,)
+  np.save(tmp_path / 'x.npy', A[None, None])
+  assert latents_of(two / 'pic1.png', tmp_path / 'x.npy')['pic1'].shape == (5,)
+
+
+@pytest.mark.parametrize('names', [[['a'], ['b', 'c']], [1, 2], {'a': 1}, 'ab', None])
+def test_names_that_are_none(tmp_path, two, names):
+  path = torch_zip(tmp_path / 'x.pt', {'w': np.stack([A, B]), 'names': names})
+  if names is None:
+    assert len(latents_of(two, path)) == 2
+  else:
+    assert "expected 'names'" in refused(two, path)
+
+
 def test_a_list_of_none_and_other_things(tmp_path, two):
   for content in ([], {}, {'latent': None}, {'a': {'b': 1}, 'c': {'d': 2}}, 'text', 7):
     refused(two, torch_zip(tmp_path / 'x.pt', content))

@@ -226,6 +226,26 @@ def test_the_list_with_backslashes(tmp_path):
   assert loaded(tmp_path / 'list.txt').names == ['one']
 
 
+def test_lists_with_quotes(tmp_path):
+  opened(WHOLE).save(tmp_path / 'one.png')
+  (tmp_path / 'list.txt').write_text(f'"{tmp_path}\\one.png"\n')
+  assert loaded(tmp_path / 'list.txt').names == ['one']
+
+
+@pytest.mark.parametrize('place', ['x' * 5000, 'y/' * 3000, 'x\0y', 'x' * 300 + '.txt'])
+def test_places_that_are_no_names_of_files(place):
+  for settings in ({}, {'masks': place}, {'latents': place}, {'landmarks': place}):
+    with pytest.raises(DataError, match='expected') as caught:
+      loaded(WHOLE if settings else place, **settings)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_is_transparent_is_not_nearly_black(tmp_path, capsys):
+  Image.new('RGBA', (16, 16), (5, 5, 5, 0)).save(tmp_path / 'clear.png')
+  assert data.read_image(tmp_path / 'clear.png', 16).min() == 1
+  assert capsys.readouterr().err == ''
+
+
 @pytest.mark.parametrize('place', ['~nobody9/x.png', 'list.txt'])
 def test_homes_that_are_not_there(tmp_path, place, monkeypatch):
   (tmp_path / 'list.txt').write_text('~nobody9/x.png\nb\0d')

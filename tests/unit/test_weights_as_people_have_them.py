@@ -351,3 +351,9 @@ def test_strange_files_of_all_kinds_are_refused_in_one_line(tmp_path, kind, name
   line = str(caught.value)
   assert len(line.splitlines()) == 1
   assert 'x.pt' in line
+
+
+def test_names_that_are_no_text_are_not_written(tmp_path):
+  with pytest.raises(WeightsError, match='expected names of text'):
+    weights.save_safetensors(tmp_path / 'x.safetensors', {'\ud800': np.ones(3)})
+  assert not list(tmp_path.iterdir())
