@@ -37,7 +37,8 @@ def on_page_markdown(markdown, *, page, config, files):
     uri = f'source/{target}.md'
     if target is None or files.get_file_from_path(uri) is None:
       return match[0]
-    return f']({posixpath.relpath(uri, posixpath.dirname(page.file.src_uri))}{match["anchor"] or ""})'
+    link = posixpath.relpath(uri, posixpath.dirname(page.file.src_uri))
+    return f']({link}{match["anchor"] or ""})'
 
   return _LINK.sub(replace, markdown)
 
