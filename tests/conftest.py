@@ -20,8 +20,8 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 # Files of tests that compile or draw for long; `-m fast` leaves them out.
 SLOW = (
-  'api', 'artefacts', 'bad_input', 'benchmarks', 'benchmarks_nets', 'configs', 'direct', 'driver',
-  'evaluate', 'fitting', 'gan_augmentation', 'gan_losses', 'gan_quality', 'gan_training',
+  'api', 'artefacts', 'bad_input', 'benchmarks', 'benchmarks_nets', 'configs', 'direct', 'docs',
+  'driver', 'evaluate', 'fitting', 'gan_augmentation', 'gan_losses', 'gan_quality', 'gan_training',
   'gan_updates', 'golden', 'head_rendering', 'hosts', 'importers', 'interruption', 'inversion',
   'invert_command', 'joint_driver', 'kill_results', 'page', 'parallel', 'parsing', 'photo_texture',
   'precision', 'predict', 'pretrain', 'projection_table', 'refinement', 'renderer', 'run',

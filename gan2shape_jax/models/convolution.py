@@ -1,7 +1,8 @@
-"""The convolutions of the five networks in forms that run fast, each beside a plain reference.
+"""The convolutions of the five networks in forms that run fast, each with a plain reference.
 
-Values are channels last, `[B, H, W, C]`; kernels are `[height, width, in, out]`, of transposed
-convolutions too (not flipped: `kernel[i, j]` is what one input value adds at offset `(i, j)`).
+Values are channels last, `[B, H, W, C]`; kernels are `[height, width, in, out]`, also
+those of transposed convolutions (not flipped: `kernel[i, j]` is what one input value adds at offset
+`(i, j)`).
 Every fast function takes the same arguments and gives the same values and gradients as the
 reference of the same meaning, up to rounding; the references are for tests and for reading.
 """

@@ -90,7 +90,7 @@ def distance_per_level(params, features_a, features_b) -> jax.Array:
 
 
 def lpips_to_features(params, images_a, features_b) -> jax.Array:
-  """Distance of images to others of which the features are at hand.
+  """Distance of images to others whose features are already known.
 
   Compute a constant target's features once with `vgg_features`.
 

@@ -2,7 +2,7 @@
 
 `EncoderDecoder` makes a map as large as the image (depth, albedo), `Encoder` a few numbers (view,
 light) and `ResidualEncoder` a latent code. All take images `[B, S, S, 3]` in [-1, 1], channels
-last, of any power-of-two size S >= 64; how many levels there are follows from S. Parameters are
+last, of any power-of-two size S >= 64; the number of levels follows from S. Parameters are
 float32 in nested dicts, `{layer: {'kernel' | 'scale' | 'bias': array}}`, kernels as
 `[height, width, in, out]` (those of transposed convolutions too, not flipped).
 
@@ -209,7 +209,7 @@ class Encoder(nn.Module):
 
 
 class DownBlock(nn.Module):
-  """Residual block that halves the size: two 3x3 convolutions beside a pooled 1x1 one.
+  """Residual block that halves the size: two 3x3 convolutions plus a pooled 1x1 one.
 
   The original's first ReLU works in place, so both branches start from ReLU(x).
 

@@ -25,7 +25,7 @@ class Network(NamedTuple):
 
   Attributes:
     kind: 'bisenet' or 'pspnet'.
-    classes: how many classes it tells apart.
+    classes: number of classes that it distinguishes.
     size: height and width of its input.
   """
 
@@ -103,7 +103,7 @@ def parse_mask(category: str, params, image) -> jax.Array:
 
 
 def network_input(category: str, image) -> jax.Array:
-  """What a category's network is fed.
+  """The input of a category's network.
 
   Args:
     category: one of `CATEGORIES`.

@@ -2,8 +2,8 @@
 
 Pure functions of parameters in nested dicts, whose layers are `{'kernel': [h, w, I, O], 'bias':
 [O]}`; each batch norm is folded into the convolution before it, and layers without either have no
-bias. Values are channels last, `[B, H, W, C]`; PSPNet needs images of at least 41 pixels. Which
-layers there are, and how wide, the parameters tell; `weights.parsing_files` lists them.
+bias. Values are channels last, `[B, H, W, C]`; PSPNet needs images of at least 41 pixels. The
+number and widths of layers follow from the parameters; `weights.parsing_files` lists them.
 
 Source:
   Yu et al., BiSeNet: Bilateral Segmentation Network, arXiv:1808.00897, as published for faces with
@@ -27,12 +27,12 @@ _PSPNET_STAGES = ((1, 1), (2, 1), (1, 2), (1, 4))
 
 
 def kind_of(params) -> str:
-  """Which network the parameters are of, 'bisenet' or 'pspnet'."""
+  """The network that the parameters belong to, 'bisenet' or 'pspnet'."""
   return 'bisenet' if 'fusion' in params else 'pspnet'
 
 
 def num_classes(params) -> int:
-  """How many classes the parameters tell apart."""
+  """Number of classes that the parameters distinguish."""
   return params['output']['kernel'].shape[-1]
 
 

@@ -39,7 +39,7 @@ def upfirdn2d(
     padding: zeros added (before, after) on both axes, after upsampling.
 
   Returns:
-    [B, (H*up + before + after - K) // down + 1, likewise, C].
+    [B, (H*up + before + after - K) // down + 1, the same for W, C].
 
   Source:
     Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, appendix B.

@@ -180,7 +180,7 @@ def loss(
     method: networks, weights of the perceptual term, Gaussians of views and lights.
     images: [batch, size, size, 3] in [-1, 1].
     region: [size, size, 1] weight of each pixel, or None for all alike.
-    own_shape: how much of its own shape each picture has beside the batch's mean, 0 to 1.
+    own_shape: how much each picture's own shape counts against the batch's mean, 0 to 1.
     prior_depth: [size, size] shape that the relief is pulled to, or None.
     lam_prior: weight of that pull (`losses.relief_distance`).
     lam_view: weight of the views' distance to their prior (`view_terms.view_distance`).

@@ -1,4 +1,4 @@
-"""What joint training knows about views and lights: their moments, and pictures turned by hand.
+"""Views and lights in joint training: their moments, and pictures turned by known angles.
 
 Codes are in network units; the prior's Gaussians are `state.ViewLightPrior`.
 """
@@ -17,8 +17,8 @@ _ROLL_SHIFTS = (0.04, 0.03, 0.03)  # spreads of the turns' roll and shifts, netw
 def view_distance(codes, mean, covariance):
   """How far a batch of views is from its prior: the yaw's moments, the others' plain distance.
 
-  Yaw can be told from the picture, so its spread is matched; pitch, roll and shifts are told badly,
-  and would be scattered by matching theirs.
+  Yaw can be predicted from the picture, so its spread is matched; pitch, roll and shifts are
+  predicted badly, and matching their spread would scatter them.
 
   Args:
     codes: [batch, 6] views in network units.
@@ -58,7 +58,7 @@ def turned_pictures(key, images, depth, codes, settings: Settings, *, spread):
   """The same pictures as they would look after a known turn, if the shape were right.
 
   A picture is moved by the shape from its own view to another; what the first view hides is
-  smeared. A view network that tells the turns apart has the right slope for yaw and pitch, which
+  smeared. A view network that predicts the turns has the right slope for yaw and pitch, which
   reconstruction alone teaches slowly. These are pseudo samples as in GAN2Shape, section 3.2.2,
   before any projection.
 
@@ -91,7 +91,7 @@ def turned_pictures(key, images, depth, codes, settings: Settings, *, spread):
 def turn_distance(codes, turned_codes, turns, covariance):
   """How far predicted yaws differ from the turns made.
 
-  Taught the same way, pitch comes out with the scatter of what pictures do not tell about it.
+  Pitch is left out: trained in the same way, it scatters, as pictures hardly show it.
 
   Args:
     codes: [batch, 6] views of the pictures.

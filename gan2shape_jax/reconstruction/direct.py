@@ -1,9 +1,9 @@
 """Depth, albedo, views and lights themselves as the unknowns of one picture's fit.
 
-GAN2Shape (section 3.2, step 3) learns a picture's factors through four networks, whose weights are
-a slow and stiff way to say what a few thousand numbers say directly: from true renderings of a head
-at true views, networks gain nothing in 300 iterations where the factors themselves come near
-a supervised network's error (docs/experiments_log.md). The networks give the start.
+GAN2Shape (section 3.2, step 3) learns a picture's factors through four networks. Their weights are
+a slow and stiff way to describe what a few thousand numbers describe directly: from true renderings
+of a head at true views, networks gain nothing in 300 iterations, while the factors themselves come
+near a supervised network's error (docs/experiments_log.md). The networks give the start.
 
 Maps are sums of enlarged grids of 4, 8, ... pixels up to the picture's own: one Adam step moves
 coarse shape as a whole and fine shape pixel by pixel, so that no other preconditioner is needed.
@@ -171,7 +171,7 @@ def step1_loss(trained, scene, instance: Instance, settings: Settings):
 
 
 def step_size(name: str, step: int, progress, settings: Settings):
-  """What a variable's Adam step of length 1 is multiplied by.
+  """The factor of a variable's Adam step of length 1.
 
   Args:
     name: of the variable.
@@ -285,7 +285,7 @@ def step3_loss(
 
 
 def factors(variables, instance: Instance, settings: Settings) -> Factors:
-  """What the variables say of the picture."""
+  """The factors that the variables stand for."""
   depth = depth_of(variables, settings)
   view = autoencoder.view_from_code(variables['own_view'], settings)
   mask = autoencoder.canonical_mask(instance.mask, depth, view, settings)

@@ -13,8 +13,8 @@ from gan2shape_jax.reconstruction.state import FitState, Method, Networks, Proje
 def functions(base, networks: Networks, settings: Settings, sharing):
   """The functions of `programs.Programs` that differ where the factors are the unknowns.
 
-  A picture's variables lie in the parameters under `VARIABLES`, beside the networks: the four that
-  gave the start stay as they are, the encoder trains in step 2 as ever.
+  A picture's variables are kept in the parameters under `VARIABLES`, next to the networks. The four
+  networks that gave the start stay as they are; the encoder trains in step 2 as usual.
 
   Args:
     base: the `Programs` of the networks, which give the start.

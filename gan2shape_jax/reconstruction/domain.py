@@ -8,9 +8,9 @@ one of a hundred of the GAN's own images is beyond 1.
 
 On the embedded heads' GAN (64 px, 256 + 256 images), beyond 1 are 3 of 100 heads that it never saw
 (the largest 1.05), all photographs, noise, flat colours, gradients, checkerboards, negatives, grey
-heads, heads on their side, off centre or twice too large, and 87 of 100 heads on their head. The
-inversion's error does not tell (a flat colour is met five times better than a head), nor does a
-found latent's distance from the mean, which is as large for unseen heads as for noise.
+heads, heads on their side, off centre or twice too large, and 87 of 100 heads upside down. The
+inversion's error does not separate them (a flat colour is matched five times better than a head),
+nor does a found latent's distance from the mean, which is as large for unseen heads as for noise.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ class Domain(NamedTuple):
 
 
 def own_domain(frozen: Frozen, settings: Settings, size: int, *, count: int = _FIT) -> Domain:
-  """Looks at the GAN's own images, drawn without truncation and cropped as pictures are.
+  """Learns from the GAN's own images, drawn without truncation and cropped as pictures are.
 
   Args:
     frozen: generator, discriminator and mean latent are used.

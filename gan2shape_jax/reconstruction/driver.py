@@ -71,7 +71,7 @@ class Segment(NamedTuple):
 
 
 class Plan(NamedTuple):
-  """Everything that the driver's loop counts.
+  """The numbers of iterations that the driver's loop follows.
 
   Attributes:
     stages: one `StagePlan` each.
@@ -140,7 +140,7 @@ class Event(NamedTuple):
   """What the driver yields after every iteration.
 
   Attributes:
-    position: the iteration that runs next; what a checkpoint must hold beside `state`.
+    position: the iteration that runs next; a checkpoint must hold it together with `state`.
     state: valid until the driver goes on (the next iteration consumes its arrays).
     projections: of the current stage while step 3 runs, else None.
     terms: the losses, as arrays on the device.
@@ -187,7 +187,7 @@ def reconstruct(
   """Runs the method on one picture from a position to the end.
 
   All randomness comes from `key` with stage, step and iteration folded in, so that a run resumed
-  at a position makes the arrays of an unbroken one.
+  at a position gives the same arrays as an unbroken one.
 
   Args:
     programs: compiled functions.

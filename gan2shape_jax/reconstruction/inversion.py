@@ -1,4 +1,4 @@
-"""Latents for pictures that come without: gradient descent through the frozen generator.
+"""Latents for pictures that have none: gradient descent through the frozen generator.
 
 Adam on the latent of each picture, starting at the mean latent, with a learning rate that warms
 up and decays. The loss is the picture's L1, the L1 of the discriminator's features and a pull to
@@ -87,8 +87,8 @@ def invert(
 ) -> Inversion:
   """Finds the latents whose images are nearest to pictures.
 
-  Every picture is optimised for itself; up to `batch_size` of them at a time, in one compiled
-  step whatever their number. The result depends on no random number.
+  Each picture is optimised independently, up to `batch_size` of them at a time, in one compiled
+  step whatever their number. Nothing is random.
 
   Args:
     images: [n, size, size, 3] pictures in [-1, 1]; the GAN's images are brought to their size.

@@ -1,9 +1,9 @@
 """Joint training over a list of pictures: the three steps in stages, with shared networks.
 
 Each iteration sees one picture; a pass over all comes in a random order (GAN2Shape, section 4,
-"joint training"). What the pictures' iterations need and no longer changes, the origins of step 2's
-pseudo samples and the projections that step 3 learns from, is collected picture by picture into
-stores, so that no more than one picture's is in memory.
+"joint training"). What no longer changes for a picture, the origins of step 2's pseudo samples and
+the projections that step 3 learns from, is collected picture by picture into stores, so that
+memory holds that of one picture only.
 """
 
 import functools
@@ -110,9 +110,9 @@ def train(
   """Trains the networks jointly from a position to the end.
 
   All randomness comes from `key` with stage, step, pass and iteration folded in, so that a run
-  resumed at a position, with the stores as they were, makes the arrays of an unbroken one. Where
-  it was broken off while collecting, what is in the store is not made again: the networks, those
-  of the last event, are the same.
+  resumed at a position, with the stores as they were, gives the same arrays as an unbroken one. If
+  it was interrupted while collecting, what is in the store is not made again, as the networks
+  (those of the last event) are the same.
 
   Args:
     programs: compiled functions.

@@ -1,4 +1,4 @@
-"""What refinement knows of a GAN's latents: their spread, and how they go with views and lights."""
+"""A GAN's latents for refinement: their spread, and how they change with views and lights."""
 
 import jax
 import numpy as np

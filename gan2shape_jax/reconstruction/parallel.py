@@ -1,8 +1,8 @@
 """The functions of a run over many devices: stacks of pictures, or shares of one picture's samples.
 
-Pictures have nothing to do with each other: each has its own networks and optimiser, so a stack of
-them needs no communication. What nothing trains is shared: on an accelerator the batches of a
-device's pictures pass through the GAN as one.
+Pictures are independent: each has its own networks and optimiser, so a stack of them needs no
+communication. What is not trained is shared: on an accelerator the batches of a device's pictures
+pass through the GAN as one.
 
 A single picture on many devices is the published form: every device has all networks, takes its
 share of each batch of samples, and gradients are averaged.

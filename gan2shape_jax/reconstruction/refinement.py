@@ -1,6 +1,6 @@
-"""Latents themselves as variables, so that projections follow the views and lights they are of.
+"""Latents themselves as variables, so that projections follow the views and lights drawn.
 
-An encoder that a few hundred iterations have taught follows the pseudo samples half of the way
+An encoder trained for a few hundred iterations follows the pseudo samples only half of the way
 (docs/experiments_log.md). Some steps on each latent do the rest. They are taken in the principal
 directions of w, each divided by w's deviation along it, so that one rate serves all and the pull to
 where the encoder put the latent is that of the GAN's own distribution.
@@ -20,7 +20,7 @@ EXPLAINED = 0.995  # part of w's variance that the directions hold together
 
 
 class Refinement(NamedTuple):
-  """A batch of latents on its way.
+  """A batch of latents being refined.
 
   Attributes:
     coefficients: [batch, n] along the basis; zero is where the encoder put the latent.
@@ -60,7 +60,7 @@ def view_light_directions(latents, views, lights, prior):
   """How w changes with views and lights, by least squares over the GAN's own images.
 
   The view network's pitch has less spread than the pictures' (docs/experiments_log.md), so a pitch
-  is measured in deviations. Rolls and shifts have too little spread to be told: they move nothing.
+  is measured in deviations. Rolls and shifts spread too little to be determined: they move nothing.
 
   Args:
     latents: [n, w_dim] of the GAN's own distribution.

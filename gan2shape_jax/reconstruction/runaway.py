@@ -1,4 +1,4 @@
-"""A fit of the factors that ran away is caught and put back to what it was before step 3."""
+"""Catches a fit of the factors that ran away and puts it back to its state before step 3."""
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,10 @@ _ERROR_SLACK = 0.1  # mean absolute error on [-1, 1] by which any fit may get wo
 
 
 def runaway(variables, method: Method, instance: Instance):
-  """Whether step 3 left the picture worse off than it found it, by what can be seen without truth.
+  """Whether step 3 made the picture's fit worse, as far as can be seen without the truth.
 
-  Three signs: the picture is explained worse, the relief has grown beyond the prior's measure, or
-  the view has gone where views are not drawn from.
+  Three signs: the picture is explained worse, the relief has grown beyond the prior's, or the
+  view has left the range that views are drawn from.
 
   Args:
     variables: after the step, with those from before it.

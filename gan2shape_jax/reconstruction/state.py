@@ -1,4 +1,4 @@
-"""What flows through the algorithm: pytrees of arrays, and the static settings beside them.
+"""The data of the algorithm: pytrees of arrays, and its static settings.
 
 All images are channels last in [-1, 1], masks in [0, 1], depths in camera units, views [6] in
 radians and camera units. An instance's arrays have no batch axis.
@@ -35,8 +35,8 @@ class Factors(NamedTuple):
   Attributes:
     depth: [size, size] canonical depth.
     albedo: [size, size, 3] canonical albedo in [-1, 1].
-    view: [6] radians and camera units: moves the canonical shape to how the picture shows it.
-    light: [4] ambient, diffuse, dx, dy, as the light network has them (mean added).
+    view: [6] radians and camera units: moves the canonical shape into the picture's view.
+    light: [4] ambient, diffuse, dx, dy, as the light network gives them (mean added).
     mask: [size, size, 1] the object's mask in the canonical frame.
   """
 
@@ -114,7 +114,7 @@ class Networks(NamedTuple):
 
 
 class Frozen(NamedTuple):
-  """Parameters that nothing trains; passed as arguments, so that no compilation bakes them in.
+  """Parameters that are not trained; passed as arguments, so that they are not compiled in.
 
   Attributes:
     generator: StyleGAN2 generator.
@@ -125,7 +125,7 @@ class Frozen(NamedTuple):
     latent_basis: [w_dim, n] principal directions of w, each as long as w's standard deviation along
       it, in which latents are refined; or None.
     latent_directions: [9, w_dim] how w changes with a view's rotation and shifts (5, network units)
-      and a light's code (4) as the starting networks tell them; or None.
+      and a light's code (4) as the starting networks predict them; or None.
   """
 
   generator: Any

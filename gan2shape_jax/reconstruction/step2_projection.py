@@ -1,7 +1,7 @@
 """Step 2: pseudo samples of the current shape, projected onto the GAN's images (section 3.2).
 
-The encoder learns latent offsets that make the GAN repeat a rendering under a random view and
-light: what the GAN cannot show it corrects.
+The encoder learns latent offsets with which the GAN reproduces a rendering under a random view and
+light; the GAN corrects what it cannot show.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ TRAINED = ('encoder',)
 
 
 class Draw(NamedTuple):
-  """What is random in one pseudo sample.
+  """The random part of one pseudo sample.
 
   Attributes:
     view: [6] view in network units.
