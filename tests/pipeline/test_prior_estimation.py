@@ -8,7 +8,7 @@ from configs import heads
 from gan2shape_jax import data
 from gan2shape_jax.errors import DataError
 from gan2shape_jax.pipeline import network_modules
-from gan2shape_jax.pretraining.starting_networks import prior_estimation, starting_networks
+from gan2shape_jax.pretraining import prior_estimation, starting_networks
 from gan2shape_jax.weights import save_safetensors
 
 COUNT = 16

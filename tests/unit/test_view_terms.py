@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import renderer
-from gan2shape_jax.pretraining.starting_networks import view_terms
+from gan2shape_jax.pretraining import view_terms
 from gan2shape_jax.reconstruction import autoencoder, priors, region
 from gan2shape_jax.reconstruction.state import Settings
 
