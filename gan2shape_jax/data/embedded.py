@@ -50,11 +50,11 @@ def locate(value: str | os.PathLike, file: str = '') -> pathlib.Path:
   Raises:
     DataError: there is no embedded data set of that name, or no home folder.
   """
-  value = os.fspath(value)
-  if value.startswith(_PREFIX):
-    return embedded_path(value) / file
+  place = os.fspath(value)
+  if place.startswith(_PREFIX):
+    return embedded_path(place) / file
   try:
-    return pathlib.Path(value).expanduser()
+    return pathlib.Path(place).expanduser()
   except RuntimeError:
     raise DataError(f'{value}: expected a path, ~ names no home folder here') from None
 

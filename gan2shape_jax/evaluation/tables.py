@@ -24,7 +24,8 @@ def summarize(rows: Sequence[Mapping]) -> list[dict]:
   Returns:
     Two dicts, named 'mean' and 'std', with the numeric columns of the rows.
   """
-  means, deviations = {'name': 'mean'}, {'name': 'std'}
+  means: dict[str, str | float] = {'name': 'mean'}
+  deviations: dict[str, str | float] = {'name': 'std'}
   for column in _columns(rows)[1:]:
     values = np.array([row[column] for row in rows if _is_number(row.get(column))], np.float64)
     values = values[np.isfinite(values)]

@@ -1,5 +1,7 @@
 """The functions of a run whose steps 1 and 3 fit the factors themselves (`direct`)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -8,7 +10,7 @@ from gan2shape_jax.reconstruction import autoencoder, direct, observation, runaw
 from gan2shape_jax.reconstruction.state import FitState, Networks, Projections, Settings
 
 
-def functions(base, networks: Networks, settings: Settings, sharing):
+def functions(base, networks: Networks, settings: Settings, sharing) -> dict[str, Any]:
   """The functions of `programs.Programs` that differ where the factors are the unknowns.
 
   A picture's variables lie in the parameters under `VARIABLES`, beside the networks: the four that

@@ -129,8 +129,10 @@ def perceptual_distance(
     return lpips_to_features(frozen.perceptual, seen, references).astype(images.dtype)
   # Outside the mask both show the target: the features see no edge that the mask made.
   features = image_features(frozen, settings, images * mask + targets * (1 - mask))
-  pairs = zip(features, references, strict=True)
-  return sum(jnp.abs(feature - reference).mean((1, 2, 3)) for feature, reference in pairs)
+  distance = jnp.zeros(images.shape[0])
+  for feature, reference in zip(features, references, strict=True):
+    distance = distance + jnp.abs(feature - reference).mean((1, 2, 3))
+  return distance
 
 
 def image_features(frozen: Frozen, settings: Settings, images):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,20 +46,20 @@ class Programs(NamedTuple):
     factors: (params, instance, frozen) -> Factors.
   """
 
-  fresh: callable
-  fit_prior: callable
-  observe: callable
-  step1: callable
-  origin: callable
-  step2: callable
-  collect: callable
-  step3: callable
-  factors: callable
-  refine_begin: callable = None
-  refine: callable = None
-  refined: callable = None
-  begin: callable = None
-  settle: callable = None
+  fresh: Callable
+  fit_prior: Callable
+  observe: Callable
+  step1: Callable
+  origin: Callable
+  step2: Callable
+  collect: Callable
+  step3: Callable
+  factors: Callable
+  refine_begin: Callable
+  refine: Callable
+  refined: Callable
+  begin: Callable | None = None
+  settle: Callable | None = None
 
 
 UPDATES = ('fit_prior', 'step1', 'step2', 'refine', 'step3', 'settle')  # state, ... -> state, terms
@@ -154,7 +154,7 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
   def factors(params, instance, frozen):
     return observation.factors(networks, params, instance, frozen, settings)
 
-  own = {'origin': origin, 'own_code': own_code, 'factors': factors, 'step3': step3}
+  own: dict[str, Any] = {'origin': origin, 'own_code': own_code, 'factors': factors, 'step3': step3}
   own |= {'begin': None, 'settle': None, 'fresh': fresh, 'observe': observe, 'step1': step1}
   if settings.fit.factors == 'direct':
     own = direct_programs.functions(
@@ -188,8 +188,9 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
       lambda d: step2_projection.drawn_light_code(origin.factors.light, d, settings)
     )(draws)
     views = projection_views(params, projected, draws.view, frozen)
-    samples = sharing.whole((projected, masks, views, lights))
-    return Projections(*samples, own_code(params, origin, frozen), origin.factors.depth)
+    images, masks, views, lights = sharing.whole((projected, masks, views, lights))
+    code = own_code(params, origin, frozen)
+    return Projections(images, masks, views, lights, code, origin.factors.depth)
 
   def refine_begin(params, origin, latent, key, frozen, iteration):
     draws, images, masks = pseudo_batch(key, iteration, origin, frozen)
@@ -201,8 +202,8 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
     else:
       offsets = step2_projection.latent_offsets(params, networks, images, origin, frozen, settings)
     latents = step2_projection.offset_latents(latent, offsets)
-    whole = sharing.whole((latents, images, masks))
-    return refinement.begin(*whole, frozen, settings)
+    latents, images, masks = sharing.whole((latents, images, masks))
+    return refinement.begin(latents, images, masks, frozen, settings)
 
   def refine(state, frozen):
     return refinement.step(state, frozen, settings, part=sharing.part, mean=sharing.mean)

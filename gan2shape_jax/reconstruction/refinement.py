@@ -79,7 +79,7 @@ def view_light_directions(latents, views, lights, prior):
   spread[0] = np.sqrt(np.asarray(prior.view_cov)[0, 0])
   slopes = slopes / spread[:, None]
   still = np.zeros((3, latents.shape[1]))
-  return np.float32(np.concatenate([slopes[:2], still, slopes[2:]]))
+  return np.concatenate([slopes[:2], still, slopes[2:]]).astype(np.float32)
 
 
 def directed_offsets(views, lights, own_view, own_light, frozen: Frozen):

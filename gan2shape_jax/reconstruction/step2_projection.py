@@ -13,7 +13,14 @@ from gan2shape_jax import renderer
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.models.resampling import center_crop, resize
 from gan2shape_jax.reconstruction import autoencoder, losses, priors
-from gan2shape_jax.reconstruction.state import Factors, Frozen, Instance, Networks, Settings
+from gan2shape_jax.reconstruction.state import (
+  Array,
+  Factors,
+  Frozen,
+  Instance,
+  Networks,
+  Settings,
+)
 
 TRAINED = ('encoder',)
 
@@ -44,10 +51,10 @@ class Origin(NamedTuple):
     own_image: [size, size, 3] the GAN's image of the picture's latent.
   """
 
-  image: jax.Array
+  image: Array
   factors: Factors
-  normals: jax.Array
-  own_image: jax.Array
+  normals: Array
+  own_image: Array
 
 
 def draw(key, frozen: Frozen, settings: Settings) -> Draw:
@@ -207,8 +214,9 @@ def _feature_distance(projected, images, masks, frozen, settings):
   """L1 of the discriminator's features; 0 where the GAN came without one."""
   if frozen.discriminator is None:
     return jnp.float32(0)
-  features = (losses.image_features(frozen, settings, shown) for shown in (projected, images))
-  return losses.discriminator_feature_loss(*features, masks)
+  features = losses.image_features(frozen, settings, projected)
+  targets = losses.image_features(frozen, settings, images)
+  return losses.discriminator_feature_loss(features, targets, masks)
 
 
 def pseudo_batch(keys, origin: Origin, frozen: Frozen, settings: Settings):
