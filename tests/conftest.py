@@ -24,8 +24,9 @@ SLOW = (
   'driver', 'evaluate', 'fitting', 'gan_augmentation', 'gan_losses', 'gan_quality', 'gan_training',
   'gan_updates', 'golden', 'head_rendering', 'hosts', 'importers', 'interruption', 'inversion',
   'invert_command', 'joint_driver', 'kill_results', 'page', 'parallel', 'parsing', 'photo_texture',
-  'precision', 'predict', 'pretrain', 'projection_table', 'refinement', 'renderer', 'run',
-  'samples', 'stylegan2', 'true_views', 'view_terms', 'warping', 'wheel', 'without_discriminator',
+  'precision', 'predict', 'pretrain', 'projection_table', 'refinement', 'renderer',
+  'renderer_conventions', 'run', 'samples', 'shapes', 'stylegan2', 'true_views', 'view_terms',
+  'warping', 'wheel', 'without_discriminator',
 )  # fmt: skip
 
 TESTDATA = pathlib.Path(__file__).parent / 'testdata'

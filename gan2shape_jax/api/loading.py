@@ -60,7 +60,7 @@ class Model:
     config = self.config.copy_and_resolve_references()
     config.mode = mode
     if seed is not None:
-      config.seed = int(seed)
+      config.seed = seed
     return config
 
   def ready(self, mode: str, seed: int | None = None, progress=None) -> Ready:

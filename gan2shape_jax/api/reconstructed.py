@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import trimesh
@@ -96,9 +96,9 @@ class Reconstruction:
   def of(cls, made: Made) -> 'Reconstruction':
     """The reconstruction that a result of the pipeline holds."""
     camera = made.shared.settings.camera
-    arrays = factor_arrays(made.result, camera) | {'camera': camera}
+    arrays: dict[str, Any] = {'latent': None} | factor_arrays(made.result, camera)
     metrics = dict(made.result.metrics)
-    return cls(name=made.result.name, metrics=metrics, made=made, **({'latent': None} | arrays))
+    return cls(name=made.result.name, metrics=metrics, made=made, **(arrays | {'camera': camera}))
 
   def __repr__(self):
     metrics = ', '.join(f'{name}={value:.4g}' for name, value in self.metrics.items())
@@ -128,8 +128,8 @@ class Reconstruction:
     if light is None:
       return frame
     ambient, diffuse, *slopes = _numbers('light', light, 4)
-    strengths = (np.float32([strength / 2 + 0.5]) for strength in (ambient, diffuse))
-    lights = artefacts.Lights(*strengths, np.float32([slopes]))
+    ambient, diffuse = (np.array([x / 2 + 0.5], np.float32) for x in (ambient, diffuse))
+    lights = artefacts.Lights(ambient, diffuse, np.array([slopes], np.float32))
     image = artefacts.relit(frame, lights)[0] * frame.valid[..., None]
     return frame._replace(texture=image)
 
@@ -186,7 +186,7 @@ class Reconstruction:
       if made.inverted is not None:
         made.latent_finder.write(job.picture, made.inverted, folder)
       write_picture_result(made.config, made.shared, job, made.fit, made.result)
-    finished.finish(job.folder, job.clock.seconds, {})
+    finished.finish(folder, job.clock.seconds, {})
     return folder
 
 

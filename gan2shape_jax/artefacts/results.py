@@ -180,7 +180,7 @@ def write_results(
     raise ValueError(f'gan_rotate has {len(result.gan_rotate)} frames, not {len(path.views)}')
   atomic_files.sweep(folder)
   if make_arrays:
-    arrays = factor_arrays(result, camera) | {'turned': np.float32([max_yaw, max_pitch])}
+    arrays = factor_arrays(result, camera) | {'turned': np.array([max_yaw, max_pitch], np.float32)}
     atomic_files.write_arrays(folder / 'factors.npz', arrays)
     atomic_files.write_json(folder / 'metrics.json', result.metrics)
 
@@ -188,6 +188,7 @@ def write_results(
     return
   factors = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), result.factors)
   shown = result_surface(result, camera)
+  front, frames = None, []
   if make_sheets or make_videos:
     front = render_view(shown.surface, factors.view, camera)
     frames = [view_colours(render_view(shown.surface, view, camera)) for view in path.views]

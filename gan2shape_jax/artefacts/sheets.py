@@ -1,6 +1,6 @@
 """The contact sheets: labelled grids of what a picture's factors look like."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def input_sheet(result, front: ViewFrame, fitted: ViewFrame, layers) -> np.ndarr
   """
   alpha = image_files.object_alpha(front.mask, front.valid)
   near, far = image_files.depth_range(front.depth, alpha)
-  columns = {
+  columns: dict[str, Any] = {
     'input': result.image if result.photo is None else result.photo,
     'reconstruction': fitted.texture,
     'depth': image_files.colour_depth(front.depth, near, far),

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan2shape_jax.reconstruction.state import Factors
+from gan2shape_jax.reconstruction.state import Array, Factors
 from gan2shape_jax.renderer import (
   Camera,
   depth_in_view,
@@ -40,8 +40,8 @@ class ViewPath(NamedTuple):
     yaws: how many of the views are yaws.
   """
 
-  views: np.ndarray
-  order: np.ndarray
+  views: Array
+  order: Array
   yaws: int
 
 
@@ -53,8 +53,8 @@ class Surface(NamedTuple):
     layers: [size, size, 10] texture 0-2, albedo 3-5, normal 6-8, mask 9.
   """
 
-  depth: jax.Array
-  layers: jax.Array
+  depth: Array
+  layers: Array
 
 
 class ViewFrame(NamedTuple):
@@ -70,13 +70,13 @@ class ViewFrame(NamedTuple):
     valid: [size, size] 1.0 where a surface is seen.
   """
 
-  texture: np.ndarray
-  albedo: np.ndarray
-  normal: np.ndarray
-  canonical_normal: np.ndarray
-  mask: np.ndarray
-  depth: np.ndarray
-  valid: np.ndarray
+  texture: Array
+  albedo: Array
+  normal: Array
+  canonical_normal: Array
+  mask: Array
+  depth: Array
+  valid: Array
 
 
 def rotation_path(max_yaw=70.0, max_pitch=20.0, *, yaws=25, pitches=13, hold=2) -> ViewPath:

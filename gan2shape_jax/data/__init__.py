@@ -6,7 +6,7 @@ from gan2shape_jax.data.images import elliptic_mask, read_depth, read_image, rea
 from gan2shape_jax.data.latents import read_latents
 from gan2shape_jax.data.mvn_files import read_mvn_files
 from gan2shape_jax.data.pictures import Picture, Pictures, load_pictures
-from gan2shape_jax.data.tfds_source import TFDS, load_tfds_pictures
+from gan2shape_jax.data.tfds_source import TFDS, TfdsPictures, load_tfds_pictures
 from gan2shape_jax.errors import DataError
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
   'DataError',
   'Picture',
   'Pictures',
+  'TfdsPictures',
   'check_prior',
   'elliptic_mask',
   'embedded_path',

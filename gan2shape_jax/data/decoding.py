@@ -11,9 +11,8 @@ import os
 import pathlib
 import struct
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 from PIL import Image, ImageCms
 
 from gan2shape_jax.data.errors import check_regular
@@ -68,14 +67,18 @@ class Opened(NamedTuple):
     where: what messages call it.
   """
 
-  content: Image.Image | np.ndarray
+  content: Any
   where: str
 
   def __str__(self):
     return self.where
 
 
-def decode(path, *, needed: int = 0, most_pixels: int = MOST_PIXELS) -> Image.Image:
+Source = str | os.PathLike | Encoded | Opened
+"""Where a picture is read from."""
+
+
+def decode(path: Source, *, needed: int = 0, most_pixels: int = MOST_PIXELS) -> Image.Image:
   """The decoded picture, upright.
 
   Args:
@@ -90,20 +93,19 @@ def decode(path, *, needed: int = 0, most_pixels: int = MOST_PIXELS) -> Image.Im
   Raises:
     DataError: the file is missing, damaged, no picture, or has too many pixels.
   """
-  encoded = isinstance(path, Encoded)
-  if not (encoded or isinstance(path, Opened)):
+  if not isinstance(path, Encoded | Opened):
     check_regular(path, 'expected a picture')
   try:
     if isinstance(path, Opened):  # not closed here: it is the caller's
       path.content.load()
       return _upright(path.content)
     try:
-      source = io.BytesIO(path.content) if encoded else pathlib.Path(path)
+      source = io.BytesIO(path.content) if isinstance(path, Encoded) else pathlib.Path(path)
       return _upright(_loaded(source, needed, most_pixels))
     except _PLAIN:
       raise
     except Exception:  # perhaps of the metadata
-      content = path.content if encoded else pathlib.Path(path).read_bytes()
+      content = path.content if isinstance(path, Encoded) else pathlib.Path(path).read_bytes()
       bare = without_metadata(content)
       if bare is None:
         raise

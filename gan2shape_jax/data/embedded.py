@@ -51,13 +51,13 @@ def locate(value: str | os.PathLike, file: str = '') -> pathlib.Path:
     DataError: there is no embedded data set of that name, no home folder, or the system refuses
       the path (too long a name, a folder that may not be entered).
   """
-  value = os.fspath(value)
-  if value.startswith(_PREFIX):
-    return embedded_path(value) / file
-  if '\0' in value:
-    raise DataError(f'{value!r:.200}: expected a path')
+  place = os.fspath(value)
+  if place.startswith(_PREFIX):
+    return embedded_path(place) / file
+  if '\0' in place:
+    raise DataError(f'{place!r:.200}: expected a path')
   try:
-    path = pathlib.Path(value).expanduser()
+    path = pathlib.Path(place).expanduser()
     path.is_dir()  # raises where the system refuses to look, unless there is just nothing
   except RuntimeError:
     raise DataError(f'{value}: expected a path, ~ names no home folder here') from None

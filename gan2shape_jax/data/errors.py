@@ -67,7 +67,7 @@ def read_array(path: str | os.PathLike, expected: str) -> np.ndarray:
       array = np.load(file, allow_pickle=False)
   except FileNotFoundError:
     raise DataError(f'{path}: no such file, expected {expected}') from None
-  except (Exception, MemoryError) as error:  # damaged files fail in several ways
+  except Exception as error:  # damaged files fail in several ways
     raise DataError(f'{path}: expected {expected} ({type(error).__name__})') from None
   if not isinstance(array, np.ndarray):
     raise DataError(f'{path}: expected {expected}, this is an archive')
@@ -93,5 +93,5 @@ def _read(path, expected, names):
     raise
   except OSError as error:
     raise DataError(f'{path}: {expected} ({error.strerror or "it cannot be read"})') from None
-  except (Exception, MemoryError) as error:  # it fails in zipfile, zlib or numpy's header parser
+  except Exception as error:  # it fails in zipfile, zlib or numpy's header parser
     raise DataError(f'{path}: {expected} ({type(error).__name__} on reading it)') from None

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from gan2shape_jax.data.decoding import MOST_PIXELS, decode, in_srgb
+from gan2shape_jax.data.decoding import MOST_PIXELS, Source, decode, in_srgb
 from gan2shape_jax.errors import DataError
 
 _SMALLEST = 8  # pixels; less is no picture of anything
@@ -34,7 +34,7 @@ Cut = Callable[[np.ndarray], np.ndarray]  # [height, width, c] -> [size, size, c
 
 
 def read_image(
-  path: str | os.PathLike, size: int, cut: Cut | None = None, *, most_pixels: int = MOST_PIXELS
+  path: Source, size: int, cut: Cut | None = None, *, most_pixels: int = MOST_PIXELS
 ) -> np.ndarray:
   """Reads a picture.
 
@@ -67,7 +67,7 @@ def read_image(
 
 
 def read_photo(
-  path: str | os.PathLike,
+  path: Source,
   largest: int,
   cut: Callable[..., np.ndarray] | None = None,
   *,
@@ -99,7 +99,7 @@ def read_photo(
   return np.round(unit * 255).astype(np.uint8)
 
 
-def read_mask(path: str | os.PathLike, size: int, cut: Cut | None = None) -> np.ndarray:
+def read_mask(path: Source, size: int, cut: Cut | None = None) -> np.ndarray:
   """Reads a mask, white on the object.
 
   Colours count by their luminance, transparent pixels as outside. Shrinking averages areas,

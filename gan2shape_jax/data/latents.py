@@ -11,7 +11,7 @@ A file is numpy's (.npy, .npz) or PyTorch's (.pt, .pth). It holds one of these:
 import os
 import pathlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -65,8 +65,9 @@ class Latents(NamedTuple):
       DataError: several are.
     """
     wanted = unicodedata.normalize('NFC', name)
-    for known in (str, _base, _stem):
-      found = [k for k, own in enumerate(self.names) if known(own) == wanted]
+    ways: tuple[Callable[[str], str], ...] = (str, _base, _stem)
+    for known in ways:
+      found = [k for k, own in enumerate(self.names or []) if known(own) == wanted]
       if len(found) > 1:
         raise DataError(f'{path}: expected one latent of {name}, it has {len(found)}')
       if found:

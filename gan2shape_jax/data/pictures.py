@@ -12,7 +12,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 
@@ -60,7 +60,7 @@ class Picture(NamedTuple):
   photo: Callable[[int], np.ndarray] | None = None
 
 
-class Pictures(Sequence):
+class Pictures(Sequence[Picture]):
   """A sequence of `Picture`, each read from its files when it is asked for.
 
   Attributes:
@@ -75,6 +75,11 @@ class Pictures(Sequence):
 
   def __len__(self):
     return len(self._entries)
+
+  @overload
+  def __getitem__(self, index: int) -> Picture: ...
+  @overload
+  def __getitem__(self, index: slice) -> 'Pictures': ...
 
   def __getitem__(self, index):
     if isinstance(index, slice):
@@ -152,7 +157,8 @@ def load_pictures(config_data, image_size: int) -> Pictures:
   defaults = {}
   place = locate(given)
   if place.is_dir() and (place / 'image').is_dir():
-    place, defaults = _data_set(place, image_size)
+    defaults = _data_set(place, image_size)
+    place = defaults['images']
   files = listed(place)
   folder_files = files
   if not is_list(place):
@@ -204,21 +210,22 @@ def selected(config_data, count: int, given: str) -> slice:
 
 
 def _data_set(folder, size):
-  """The picture folder of a data set and what lies beside it."""
+  """Setting -> the place in a data set: the folder of pictures and what lies beside it."""
 
   def subfolder(name):
     return next((p for p in (folder / f'{name}{size}', folder / name) if p.is_dir()), None)
 
   found = {
+    'images': subfolder('image'),
     'masks': subfolder('mask'),
     'depths': subfolder('depth'),
     'regions': subfolder('head_mask'),
     'latents': folder / 'latents.npz' if (folder / 'latents.npz').is_file() else None,
   }
-  return subfolder('image'), {setting: path for setting, path in found.items() if path}
+  return {setting: path for setting, path in found.items() if path}
 
 
-def _setting(config_data, setting, defaults):
+def _setting(config_data, setting, defaults) -> pathlib.Path | None:
   """The path that a setting gives, else the data set's, else None."""
   value = os.fspath(config_data[setting] or '')
   if value == _NONE:

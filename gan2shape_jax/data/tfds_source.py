@@ -17,6 +17,7 @@ import functools
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import Any, overload
 
 import numpy as np
 
@@ -33,7 +34,7 @@ _SETTINGS = {'mask': 'masks', 'depth': 'depths', 'head_mask': 'regions', 'w': 'l
 _NAMES = ('id', 'name')
 
 
-class TfdsPictures(Sequence):
+class TfdsPictures(Sequence[Picture]):
   """A sequence of `Picture`, each read from its record when it is asked for.
 
   Attributes:
@@ -48,6 +49,11 @@ class TfdsPictures(Sequence):
   def __len__(self):
     return len(self._rows)
 
+  @overload
+  def __getitem__(self, index: int) -> Picture: ...
+  @overload
+  def __getitem__(self, index: slice) -> 'TfdsPictures': ...
+
   def __getitem__(self, index):
     if isinstance(index, slice):
       part = self._rows[index], self.names[index]
@@ -56,7 +62,7 @@ class TfdsPictures(Sequence):
     where = f'{self._where}[{row}]'
     record = self._records.read(row, where)
 
-    def picture(read, kind):
+    def picture(read, kind) -> Any:
       if kind not in self._used:
         return None
       feature = self._used[kind]

@@ -25,7 +25,8 @@ def summarize(rows: Sequence[Mapping]) -> list[dict]:
   Returns:
     Two dicts, named 'mean' and 'std', with the numeric columns of the rows.
   """
-  means, deviations = {'name': 'mean'}, {'name': 'std'}
+  means: dict[str, str | float] = {'name': 'mean'}
+  deviations: dict[str, str | float] = {'name': 'std'}
   for column in _columns(rows)[1:]:
     means[column], deviations[column], _ = mean_and_deviation(row.get(column) for row in rows)
   return [means, deviations]

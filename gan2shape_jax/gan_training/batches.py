@@ -24,7 +24,7 @@ class Order:
       seed: of the training.
     """
     self._count, self._batch, self._seed = count, batch_size, seed
-    self._epoch, self._shuffled = -1, None
+    self._epoch, self._shuffled = -1, np.arange(0)
 
   def numbers(self, iteration: int) -> np.ndarray:
     """The images' numbers: [batch_size], from the seed and the iteration alone."""

@@ -82,9 +82,8 @@ def settings_from_config(config: ConfigDict) -> GanSettings:
     raise SettingsError(f'seed={config.seed}: expected at least 0 for gan_training')
   own = config.gan_training
   groups = tuple(part.strip() for part in own.augment.split(',') if part.strip())
-  given = {'seed': config.seed, 'image_size': config.image_size, 'augment': groups, 'decay': ()}
-  if own.decay_images:
-    given['decay'] = (own.images_shown - own.decay_images, own.images_shown)
+  decay = (own.images_shown - own.decay_images, own.images_shown) if own.decay_images else ()
+  given = {'seed': config.seed, 'image_size': config.image_size, 'augment': groups, 'decay': decay}
   names = [field.name for field in dataclasses.fields(GanSettings) if field.name not in given]
   settings = GanSettings(**given, **{name: own[name] for name in names})
   settings = dataclasses.replace(settings, widths=tuple(settings.widths))

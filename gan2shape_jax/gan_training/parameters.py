@@ -65,10 +65,11 @@ def initial(settings: GanSettings) -> tuple[dict, dict]:
     values = random.standard_normal(shape, np.float32)
     return values / np.float32(_MAPPING) if name.startswith('mapping/') else values
 
-  return tuple(
+  generator, discriminator = (
     unflatten({name: start(name, shape) for name, shape in flat.items()})
     for flat in shapes(settings)
   )
+  return generator, discriminator
 
 
 def plain(params: dict) -> dict:

@@ -1,6 +1,7 @@
 """How good a GAN is: its images beside real ones that it never saw, as sets; its path lengths."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ def measure_gan(
   """
   if not 2 <= count <= len(real):
     raise DataError(f'expected at least 2 and at most all {len(real)} real images, not {count}')
-  judges = {'random': evaluation.random_features}
+  judges: dict[str, Callable[[Any], np.ndarray]] = {'random': evaluation.random_features}
   if judge is not None:
     judges['discriminator'] = lambda images: evaluation.discriminator_means(judge, images)
 

@@ -47,7 +47,7 @@ class TrainingImages:
   def __len__(self):
     return self._count
 
-  def batch(self, numbers: Sequence[int]) -> np.ndarray:
+  def batch(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
     """The images of some numbers: uint8 [n, size, size, 3]."""
     if self._threads is None:
       self._threads = ThreadPoolExecutor(os.cpu_count() or 1, 'pictures')
@@ -78,7 +78,7 @@ class ArrayImages(TrainingImages):
     self._ends = np.cumsum([len(array) for array in self._arrays])
     super().__init__(self._at, int(self._ends[-1]), self._arrays[0].shape[1])
 
-  def batch(self, numbers: Sequence[int]) -> np.ndarray:
+  def batch(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
     """The images of some numbers: uint8 [n, size, size, 3]."""
     return np.stack([self._at(number) for number in np.asarray(numbers)])
 

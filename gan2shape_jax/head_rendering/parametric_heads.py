@@ -149,8 +149,8 @@ class HeadMaker:
     return {
       'images': np.stack(images),
       'masks': np.stack(masks),
-      'views': np.float32([scene.view for scene in scenes]),
-      'lights': np.float32([scene.light for scene in scenes]),
+      'views': np.array([scene.view for scene in scenes], np.float32),
+      'lights': np.array([scene.light for scene in scenes], np.float32),
     }
 
   def _mesh(self, drawn):

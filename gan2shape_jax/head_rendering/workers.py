@@ -6,7 +6,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -19,7 +19,7 @@ _maker = None  # of this process
 
 
 @contextlib.contextmanager
-def working(maker: HeadMaker, processes: int) -> Iterator[Callable]:
+def working(maker: HeadMaker, processes: int) -> Generator[Callable, None, None]:
   """Gives a function (work, numbers) -> results in order, made where there is room.
 
   `work` is a function (maker, number) at the top of a module. With one process all is done in this
@@ -64,7 +64,9 @@ def _start(maker):
 
 def _end_with_parent():
   """Ends this process where the one that waits for it was killed."""
-  multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+  parent = multiprocessing.parent_process()
+  assert parent is not None  # this runs in workers alone
+  multiprocessing.connection.wait([parent.sentinel])
   os._exit(1)
 
 

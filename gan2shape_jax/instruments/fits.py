@@ -83,6 +83,8 @@ def _of_factors(shared, batches, iterations):
   given = shared.settings.fit
   own = FitSettings(given.factors, given.box, given.rim, collect_iters=batches)
   made = programs.build(shared.networks, dataclasses.replace(shared.settings, fit=own))
+  assert made.begin is not None  # as they are for `given.factors == 'direct'`
+  assert made.settle is not None
 
   def fit(instance, projections, picture_view):
     # Copies: what the programs consume must be neither the starting networks nor the caller's view.

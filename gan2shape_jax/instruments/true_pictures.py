@@ -96,7 +96,11 @@ def make_scene(maker: HeadMaker, number: int, bed: Bed, settings: Settings, late
   size = maker.settings.size
   own = view_codes(head['view'], settings)
   # Without masks a pseudo sample is explained wherever the canonical map reaches.
-  masks = np.float32(others['masks'] > 0) if settings.use_mask else np.ones(others['masks'].shape)
+  masks = (
+    (others['masks'] > 0).astype(np.float32)
+    if settings.use_mask
+    else np.ones(others['masks'].shape)
+  )
   batches = bed.views // settings.batch_size
   batched = lambda x: jnp.asarray(x, jnp.float32).reshape(batches, -1, *x.shape[1:])
   projections = Projections(
@@ -107,10 +111,11 @@ def make_scene(maker: HeadMaker, number: int, bed: Bed, settings: Settings, late
     picture_view=jnp.tile(own, (batches, 1)),
     picture_depth=jnp.zeros((batches, size, size)),
   )
-  mask = np.float32(head['mask'] > 0)[..., None]
+  mask = (head['mask'] > 0).astype(np.float32)[..., None]
   instance = Instance(jnp.asarray(_signed(head['image'])), jnp.asarray(mask), latent)
-  depth = FARTHEST - (FARTHEST - NEAREST) * np.float64(head['depth']) / 65535
-  return Scene(instance, jnp.asarray(own), projections, depth, np.float32(head['head_mask'] > 0))
+  depth = FARTHEST - (FARTHEST - NEAREST) * head['depth'].astype(np.float64) / 65535
+  region = (head['head_mask'] > 0).astype(np.float32)
+  return Scene(instance, jnp.asarray(own), projections, depth, region)
 
 
 def perturbed(scene: Scene, number: int, bed: Bed, settings: Settings) -> Scene:

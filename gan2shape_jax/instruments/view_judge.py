@@ -20,7 +20,9 @@ from gan2shape_jax.weights import load_safetensors, save_safetensors
 from gan2shape_jax.weights.array_files import compare_names, flatten
 
 ANGLES = ('pitch', 'yaw', 'roll')
-UNITS = np.float32([7.0, 22.0, 2.5])  # degrees for an output of 1: about the heads' spreads
+UNITS = np.array(
+  [7.0, 22.0, 2.5], np.float32
+)  # degrees for an output of 1: about the heads' spreads
 _BATCH = 64
 _LAST_RATE = 0.02  # part of the rate that is left at the end
 # What pictures of other makes differ in: gains and offset of the colours, noise.

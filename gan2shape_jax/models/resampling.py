@@ -121,7 +121,8 @@ def upsample_conv(images: jax.Array, kernel: jax.Array) -> jax.Array:
     even = conv(images, row_taps[:, 0::2], (row_padding, (1, 1)))
     odd = conv(images, row_taps[:, 1::2], (row_padding, (0, 0)))
     rows.append(_blurred_phases(even, odd, 2))
-  return _blurred_phases(*rows, 1)
+  even_rows, odd_rows = rows
+  return _blurred_phases(even_rows, odd_rows, 1)
 
 
 def downsample_conv(images: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from gan2shape_jax.models import resampling
 
@@ -83,7 +84,7 @@ def mapping(params: dict, z: jax.Array, *, start: int = 0, stop: int | None = No
   return z
 
 
-def truncate(latents: jax.Array, mean: jax.Array, psi: float) -> jax.Array:
+def truncate(latents: jax.Array, mean: ArrayLike, psi: float) -> jax.Array:
   """Pulls latents towards a mean: `mean + psi * (latents - mean)`.
 
   Args:
@@ -152,14 +153,14 @@ def synthesize_features(
 
   constant = params['constant'].astype(latents.dtype)
   x = jnp.broadcast_to(constant, (latents.shape[0], *constant.shape))
-  images, features = None, []
+  images, features = jnp.zeros(()), []
   for k, block in enumerate(blocks):
     if k:
       x = _modulated_conv(block['up'], x, slot(2 * k - 1), noise_of(2 * k - 1), up=True)
       images = resampling.upsample(images)
     x = _modulated_conv(block['conv'], x, slot(2 * k), noise_of(2 * k), up=False)
     rgb = _to_rgb(block['to_rgb'], x, slot(2 * k + 1))
-    images = rgb if images is None else images + rgb
+    images = images + rgb if k else rgb
     features.append(x)
   return images, features
 

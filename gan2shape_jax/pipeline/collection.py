@@ -210,6 +210,8 @@ class _Groups:
           raise fit.error
         with job.clock.part('results'):
           write_picture(config, shared, job, fit)
+        assert job.folder is not None  # jobs of a run have both
+        assert job.checkpoints is not None
         finished.finish(job.folder, job.clock.seconds, job.inputs)
         job.checkpoints.remove()
 

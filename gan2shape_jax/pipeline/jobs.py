@@ -53,10 +53,10 @@ class Fit:
 
   Attributes:
     params: the networks' parameters, numpy arrays.
-    factors: what they see in the picture, numpy arrays.
+    factors: what they see in the picture, numpy arrays; None where nothing came of it.
     error: what went wrong, or None.
   """
 
   params: dict
-  factors: Factors
+  factors: Factors | None
   error: FitError | None = None

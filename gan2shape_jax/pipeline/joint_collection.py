@@ -10,7 +10,7 @@ import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ NETWORKS = 'networks.safetensors'
 
 _LISTED = 'pictures.txt'
 _INPUTS = 'inputs.json'  # digests by picture
+_LEAF = np.zeros(())  # of a pytree of which only the structure counts
 
 
 class _Run(NamedTuple):
@@ -162,9 +163,9 @@ def _train(run: _Run, pictures: Sequence) -> dict:
 
     return before_put
 
-  factors = Factors(*(0 for _ in Factors._fields))
-  projections = Projections(*(0 for _ in Projections._fields))
-  collected = {'origins': Origin(0, factors, 0, 0), 'projections': projections}
+  factors = Factors(*(_LEAF for _ in Factors._fields))
+  projections = Projections(*(_LEAF for _ in Projections._fields))
+  collected = {'origins': Origin(_LEAF, factors, _LEAF, _LEAF), 'projections': projections}
   stores = joint_driver.Stores(
     *(_shelf(run, kind, like, before_put=collecting(kind)) for kind, like in collected.items())
   )
@@ -204,9 +205,9 @@ def _train(run: _Run, pictures: Sequence) -> dict:
 
 def _prepare(run: _Run, pictures: Sequence) -> ArrayStore:
   """Keeps every picture as the networks see it; a damaged file is told before hours of work."""
-  like = {'instance': Instance(0, 0, 0)}
+  like: dict[str, Any] = {'instance': Instance(_LEAF, _LEAF, _LEAF)}
   if run.shared.plan.prior_iterations:
-    like['prior_depth'] = 0
+    like['prior_depth'] = _LEAF
   shelf = _shelf(run, 'pictures', like)
   waiting = [number for number in range(len(run.names)) if not shelf.has(0, number)]
   if not waiting:
@@ -226,7 +227,7 @@ def _prepare(run: _Run, pictures: Sequence) -> ArrayStore:
       run.progress.note(f'{picture.name}: the mask is {origin}')
     one = Progress(1, label=picture.name)
     latent = find_latent(picture, run.workdir / picture.name, one).latent
-    tree = {'instance': Instance(picture.image, mask, latent)}
+    tree: dict[str, Any] = {'instance': Instance(picture.image, mask, latent)}
     if 'prior_depth' in like:
       tree['prior_depth'] = _prior_depth(run.config, picture, mask)
     shelf.put(0, number, [tree], 1)

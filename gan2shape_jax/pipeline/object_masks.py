@@ -101,6 +101,7 @@ def mask_from_fit(image, start, *, view_depth=None, valid=None) -> tuple[np.ndar
   )
   join = _random_walker(colours, size)
   inside = start.ravel()
+  colour_odds = np.zeros_like(odds)
   for k in range(_ROUNDS):
     colour_odds = _colour_odds(colours, inside, size, first=k == 0)
     inside = join(1 / (1 + np.exp(-colour_odds - odds)))
@@ -262,8 +263,9 @@ def _random_walker(colours, size):
     (index[:-1, :-1], index[1:, 1:], 0.5**0.5),
     (index[:-1, 1:], index[1:, :-1], 0.5**0.5),
   ]
-  one, other = (np.concatenate([pair[k].ravel() for pair in pairs]) for k in (0, 1))
-  nearness = np.concatenate([np.full(pair[0].size, pair[2]) for pair in pairs])
+  one = np.concatenate([first.ravel() for first, _, _ in pairs])
+  other = np.concatenate([second.ravel() for _, second, _ in pairs])
+  nearness = np.concatenate([np.full(first.size, near) for first, _, near in pairs])
   change = ((colours[one] - colours[other]) ** 2).sum(1)
   bond = nearness * (np.exp(-change / (2 * change.mean() + 1e-6)) + _LEAST_BOND)
   bonds = sparse.coo_array((bond, (one, other)), shape=(size**2, size**2))

@@ -26,7 +26,7 @@ from gan2shape_jax.pipeline import setup
 from gan2shape_jax.reconstruction import domain, inversion
 from gan2shape_jax.reconstruction.gan_images import gan_images
 from gan2shape_jax.reconstruction.state import Frozen, Gan
-from gan2shape_jax.runtime.progress import Progress
+from gan2shape_jax.runtime.progress import CalledProgress, Progress
 from gan2shape_jax.storage import atomic_files
 
 _FILE, _SHEET = 'latent.npz', 'inversion.png'
@@ -74,7 +74,9 @@ class LatentFinder:
     self._compiled = False
     self._uses_lpips = config.loss.perceptual == 'lpips' and config.inversion.lam_perceptual > 0
 
-  def find(self, picture: data.Picture, folder: pathlib.Path, progress: Progress) -> Found:
+  def find(
+    self, picture: data.Picture, folder: pathlib.Path, progress: Progress | CalledProgress
+  ) -> Found:
     """The picture's latent; writes `latent.npz` and `inversion.png` where it has to be found.
 
     Args:
@@ -112,7 +114,7 @@ class LatentFinder:
     _warn(picture, found, progress, f' See {folder / _SHEET}')
     return _known(found)
 
-  def invert(self, picture: data.Picture, progress: Progress) -> Found:
+  def invert(self, picture: data.Picture, progress: Progress | CalledProgress) -> Found:
     """Finds the picture's latent anew and writes nothing.
 
     Args:
@@ -234,7 +236,7 @@ def check_latents(shapes: dict[pathlib.Path, tuple | None], generator) -> None:
   """
   size, layers = stylegan2.latent_size(generator), stylegan2.num_layers(generator)
   for path, shape in shapes.items():
-    if shape not in (None, (size,), (layers, size)):
+    if shape is not None and shape not in ((size,), (layers, size)):
       raise DataError(
         f'{path}: expected a latent [{size}] or [{layers}, {size}], as the GAN has them, the one '
         f'given is {list(shape)}'

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from gan2shape_jax.pipeline.assembly import Assembly
 from gan2shape_jax.pipeline.gan_views import gan_frames
 from gan2shape_jax.pipeline.jobs import Fit, Job
 from gan2shape_jax.reconstruction.state import Factors
-from gan2shape_jax.runtime.progress import Progress
+from gan2shape_jax.runtime.progress import CalledProgress, Progress
 
 # What tells that a kind of results is there.
 _WRITTEN = {
@@ -85,7 +86,13 @@ def picture_photo(config: ConfigDict, picture: data.Picture) -> np.ndarray | Non
 
 
 def picture_result(
-  config: ConfigDict, shared: Assembly, job: Job, fit: Fit, progress: Progress, *, photo=None
+  config: ConfigDict,
+  shared: Assembly,
+  job: Job,
+  fit: Fit,
+  progress: Progress | CalledProgress,
+  *,
+  photo=None,
 ) -> artefacts.Result:
   """What is known of a picture after its fit, without the frames that only files have.
 
@@ -104,6 +111,7 @@ def picture_result(
     FitError: the factors are no numbers.
   """
   picture, factors, settings = job.picture, fit.factors, shared.settings
+  assert factors is not None, 'only a fit without an error has a result'
   bad = [name for name, leaf in factors._asdict().items() if not np.isfinite(leaf).all()]
   if bad:
     raise FitError(
@@ -142,7 +150,9 @@ def write_picture_result(
   max_yaw = artefacts.supported_yaw(result.factors, settings.camera, config.results.max_yaw)
   if config.results.videos and config.mode != 'predict':
     params, instance = jax.device_put((fit.params, job.instance))
-    frames = gan_frames(shared, params, instance, result.factors, max_yaw, max_pitch)
+    frames: dict[str, Any] = gan_frames(
+      shared, params, instance, result.factors, max_yaw, max_pitch
+    )
     result = result._replace(**frames)
   artefacts.write_results(
     job.folder,

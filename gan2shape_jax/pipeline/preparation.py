@@ -1,22 +1,22 @@
 """Makes a picture ready to be fitted: its latent, its mask and the shape to start from."""
 
 import pathlib
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan2shape_jax.data import Picture
+from gan2shape_jax.data import Picture, Pictures, TfdsPictures
 from gan2shape_jax.errors import FitError
 from gan2shape_jax.pipeline import picture_inputs, setup
 from gan2shape_jax.pipeline.assembly import Assembly
 from gan2shape_jax.pipeline.jobs import Job
 from gan2shape_jax.pipeline.masks import FindMask
 from gan2shape_jax.pipeline.picture_latents import Found, LatentFinder
+from gan2shape_jax.pipeline.sources import Samples
 from gan2shape_jax.reconstruction import driver
 from gan2shape_jax.reconstruction.state import Instance
-from gan2shape_jax.runtime.progress import Progress, Stopwatch
+from gan2shape_jax.runtime.progress import CalledProgress, Progress, Stopwatch
 from gan2shape_jax.storage.checkpoints import Checkpoints
 
 
@@ -34,7 +34,7 @@ class Preparation(NamedTuple):
 
   config: ConfigDict
   workdir: pathlib.Path
-  pictures: Sequence
+  pictures: Pictures | TfdsPictures | Samples
   shared: Assembly
   finder: LatentFinder
   find_mask: FindMask
@@ -86,7 +86,7 @@ def make_instance(
   picture: Picture,
   found: Found,
   find_mask: FindMask,
-  progress: Progress,
+  progress: Progress | CalledProgress,
 ) -> tuple[Instance, np.ndarray | None]:
   """A picture as the fit takes it, and the shape to start from.
 

@@ -7,7 +7,7 @@ the same samples in every run.
 import functools
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ class Drawn(NamedTuple):
   latents: np.ndarray
 
 
-class Samples(Sequence):
+class Samples(Sequence[data.Picture]):
   """The GAN's images as a sequence of `data.Picture` with latents, drawn when first asked for.
 
   Attributes:
@@ -57,6 +57,11 @@ class Samples(Sequence):
 
   def __len__(self):
     return len(self._seeds)
+
+  @overload
+  def __getitem__(self, index: int) -> data.Picture: ...
+  @overload
+  def __getitem__(self, index: slice) -> 'Samples': ...
 
   def __getitem__(self, index):
     if isinstance(index, slice):
@@ -84,7 +89,7 @@ class Samples(Sequence):
     return load_frozen(self._config, critic=False), setup.settings_from_config(self._config)
 
 
-def load_pictures(config: ConfigDict) -> Sequence:
+def load_pictures(config: ConfigDict) -> data.Pictures | data.TfdsPictures | Samples:
   """The pictures that a configuration names.
 
   Args:
@@ -137,8 +142,8 @@ def draw_samples(
     DataError: a seed is none that random keys are made of.
   """
   gan = Gan.of(frozen, settings).exact()
-  seeds = np.asarray(_checked_seeds(seeds), np.uint32)
-  padded = np.concatenate([seeds, np.repeat(seeds[-1:], -len(seeds) % _BATCH)])
+  numbers = np.asarray(_checked_seeds(seeds), np.uint32)
+  padded = np.concatenate([numbers, np.repeat(numbers[-1:], -len(numbers) % _BATCH)])
   batches = [
     _draw(jnp.asarray(batch), gan, jnp.float32(spread), size)
     for batch in padded.reshape(-1, _BATCH)

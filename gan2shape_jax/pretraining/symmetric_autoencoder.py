@@ -12,6 +12,7 @@ single pictures starts from its weights. Three phases, each for what the one bef
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -62,9 +63,9 @@ class PretrainingPrograms(NamedTuple):
       of pictures, None draws them from the GAN.
   """
 
-  fresh: callable
-  fit_prior: callable
-  step: callable
+  fresh: Callable
+  fit_prior: Callable
+  step: Callable
 
 
 def build(

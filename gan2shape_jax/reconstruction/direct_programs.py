@@ -1,6 +1,7 @@
 """The functions of a run whose steps 1 and 3 fit the factors themselves (`direct`)."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from gan2shape_jax.reconstruction import autoencoder, direct, observation, runaw
 from gan2shape_jax.reconstruction.state import FitState, Method, Networks, Projections, Settings
 
 
-def functions(base, networks: Networks, settings: Settings, sharing):
+def functions(base, networks: Networks, settings: Settings, sharing) -> dict[str, Any]:
   """The functions of `programs.Programs` that differ where the factors are the unknowns.
 
   A picture's variables are kept in the parameters under `VARIABLES`, next to the networks. The four

@@ -207,6 +207,7 @@ def reconstruct(
   def iterations(segment, state, key, projections):
     """The iterations of a segment: yields (state, terms)."""
     step, length = segment.step, segment.length
+    scene = origin = None
     if step == STEP1:
       scene = programs.observe(state.params, instance, frozen, flip=segment.flip)
     elif step == STEP2:

@@ -161,12 +161,14 @@ def train(
       collect_origins(state, stage)
     elif step == STEP3 and not first:
       collect_projections(state, stage, collect_key)
+    order = _order(order_key, first // count, count)
     for k in range(first, length):
       turn, place = divmod(k, count)
-      if k == first or not place:
+      if k > first and not place:
         order = _order(order_key, turn, count)
       number = int(order[place])
       if step == PRIOR:
+        assert prior_depth is not None, 'the prior fit needs a shape'
         state, terms = programs.fit_prior(state, instance(number).image, prior_depth(number))
       elif step == STEP1:
         picture = instance(number)

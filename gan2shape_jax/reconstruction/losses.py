@@ -125,8 +125,10 @@ def perceptual_distance(method: Method, images, targets, mask, references: list)
     return lpips_to_features(method.frozen.perceptual, seen, references).astype(images.dtype)
   # Outside the mask both show the target: the features see no edge that the mask made.
   features = image_features(method, images * mask + targets * (1 - mask))
-  pairs = zip(features, references, strict=True)
-  return sum(jnp.abs(feature - reference).mean((1, 2, 3)) for feature, reference in pairs)
+  distance = jnp.zeros(images.shape[0])
+  for feature, reference in zip(features, references, strict=True):
+    distance = distance + jnp.abs(feature - reference).mean((1, 2, 3))
+  return distance
 
 
 def image_features(method: Method, images):

@@ -9,7 +9,7 @@ share of each batch of samples, and gradients are averaged.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -130,7 +130,7 @@ def build(networks: Networks, settings: Settings, layout: Layout) -> Programs:
   one = programs.functions(networks, settings, _sharing(devices) if split else ONE_DEVICE)
   spec = PartitionSpec(AXIS) if layout.split == 'images' else PartitionSpec()
 
-  def stacked(name):
+  def stacked(name) -> Any:
     if getattr(one, name) is None:
       return None
 

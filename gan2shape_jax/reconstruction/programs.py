@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,20 +48,20 @@ class Programs(NamedTuple):
     factors: (params, instance, frozen) -> Factors.
   """
 
-  fresh: callable
-  fit_prior: callable
-  observe: callable
-  step1: callable
-  origin: callable
-  step2: callable
-  collect: callable
-  step3: callable
-  factors: callable
-  refine_begin: callable = None
-  refine: callable = None
-  refined: callable = None
-  begin: callable = None
-  settle: callable = None
+  fresh: Callable
+  fit_prior: Callable
+  observe: Callable
+  step1: Callable
+  origin: Callable
+  step2: Callable
+  collect: Callable
+  step3: Callable
+  factors: Callable
+  refine_begin: Callable
+  refine: Callable
+  refined: Callable
+  begin: Callable | None = None
+  settle: Callable | None = None
 
 
 UPDATES = ('fit_prior', 'step1', 'step2', 'refine', 'step3', 'settle')  # state, ... -> state, terms
@@ -153,7 +153,7 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
   def factors(params, instance, frozen):
     return observation.factors(method(frozen), params, instance)
 
-  own = {'origin': origin, 'own_code': own_code, 'factors': factors, 'step3': step3}
+  own: dict[str, Any] = {'origin': origin, 'own_code': own_code, 'factors': factors, 'step3': step3}
   own |= {'begin': None, 'settle': None, 'fresh': fresh, 'observe': observe, 'step1': step1}
   if settings.fit.factors == 'direct':
     own = direct_programs.functions(
@@ -185,8 +185,9 @@ def functions(networks: Networks, settings: Settings, sharing: Sharing = ONE_DEV
       lambda d: step2_projection.drawn_light_code(origin.factors.light, d, settings)
     )(draws)
     views = projection_views(params, projected, draws.view, frozen)
-    samples = sharing.whole((projected, masks, views, lights))
-    return Projections(*samples, own_code(params, origin, frozen), origin.factors.depth)
+    images, masks, views, lights = sharing.whole((projected, masks, views, lights))
+    code = own_code(params, origin, frozen)
+    return Projections(images, masks, views, lights, code, origin.factors.depth)
 
   def refine_begin(params, origin, latent, key, frozen, iteration):
     draws, images, masks = pseudo_batch(key, iteration, origin, frozen)

@@ -79,18 +79,21 @@ def view_light_directions(latents, views, lights, prior):
   spread[0] = np.sqrt(np.asarray(prior.view_cov)[0, 0])
   slopes = slopes / spread[:, None]
   still = np.zeros((3, latents.shape[1]))
-  return np.float32(np.concatenate([slopes[:2], still, slopes[2:]]))
+  return np.concatenate([slopes[:2], still, slopes[2:]]).astype(np.float32)
 
 
 def directed_offsets(views, lights, own_view, own_light, frozen: Frozen):
-  """Offsets of w [batch, w_dim] that the directions give for drawn views and lights.
+  """Offsets of w that the directions give for drawn views and lights.
 
   Args:
     views: [batch, 6] network units.
     lights: [batch, 4] light codes.
-    own_view: [6] of the picture.
-    own_light: [4] of the picture.
+    own_view: [1, 6] of the picture.
+    own_light: [1, 4] of the picture.
     frozen: holds the directions.
+
+  Returns:
+    [batch, w_dim].
   """
   change = jnp.concatenate([(views - own_view)[:, :5], lights - own_light], axis=1)
   return jnp.matmul(change, frozen.latent_directions, precision='highest')

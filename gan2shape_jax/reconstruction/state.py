@@ -11,8 +11,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gan2shape_jax.renderer import Camera
+
+Array = jax.Array | np.ndarray
+"""On the device, or on its way to or from there."""
 
 
 class Instance(NamedTuple):
@@ -24,9 +28,9 @@ class Instance(NamedTuple):
     latent: [w_dim] or [layers, w_dim], the GAN's latent (w or w+) of the image.
   """
 
-  image: jax.Array
-  mask: jax.Array
-  latent: jax.Array
+  image: Array
+  mask: Array
+  latent: Array
 
 
 class Factors(NamedTuple):
@@ -40,11 +44,11 @@ class Factors(NamedTuple):
     mask: [size, size, 1] the object's mask in the canonical frame.
   """
 
-  depth: jax.Array
-  albedo: jax.Array
-  view: jax.Array
-  light: jax.Array
-  mask: jax.Array
+  depth: Array
+  albedo: Array
+  view: Array
+  light: Array
+  mask: Array
 
 
 class Projections(NamedTuple):
@@ -59,12 +63,12 @@ class Projections(NamedTuple):
     picture_depth: [batches, size, size] its canonical depth at that time.
   """
 
-  images: jax.Array
-  masks: jax.Array
-  views: jax.Array
-  lights: jax.Array
-  picture_view: jax.Array
-  picture_depth: jax.Array
+  images: Array
+  masks: Array
+  views: Array
+  lights: Array
+  picture_view: Array
+  picture_depth: Array
 
 
 class FitState(NamedTuple):
@@ -89,10 +93,10 @@ class ViewLightPrior(NamedTuple):
     light_cov: [4, 4].
   """
 
-  view_mean: jax.Array
-  view_cov: jax.Array
-  light_mean: jax.Array
-  light_cov: jax.Array
+  view_mean: Array
+  view_cov: Array
+  light_mean: Array
+  light_cov: Array
 
 
 class Networks(NamedTuple):
@@ -121,7 +125,7 @@ class Frozen(NamedTuple):
     discriminator: StyleGAN2 discriminator.
     perceptual: VGG16 and LPIPS heads, or None.
     mean_latent: [w_dim] centre of truncation.
-    prior: the views' and lights' Gaussians.
+    prior: a `ViewLightPrior`, or None where neither views nor lights are looked at.
     latent_basis: [w_dim, n] principal directions of w, each as long as w's standard deviation along
       it, in which latents are refined; or None.
     latent_directions: [9, w_dim] how w changes with a view's rotation and shifts (5, network units)
@@ -131,8 +135,8 @@ class Frozen(NamedTuple):
   generator: Any
   discriminator: Any
   perceptual: Any
-  mean_latent: jax.Array
-  prior: ViewLightPrior
+  mean_latent: Array
+  prior: Any
   latent_basis: Any = None
   latent_directions: Any = None
 
@@ -164,7 +168,7 @@ class Gan:
   """
 
   generator: Any
-  mean_latent: jax.Array
+  mean_latent: Array
   truncation: float
   crop: int
   origin_size: int

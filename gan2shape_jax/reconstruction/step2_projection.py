@@ -13,7 +13,7 @@ from gan2shape_jax import renderer
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.reconstruction import autoencoder, losses, priors
 from gan2shape_jax.reconstruction.gan_images import gan_images
-from gan2shape_jax.reconstruction.state import Factors, Instance, Method, Settings
+from gan2shape_jax.reconstruction.state import Array, Factors, Instance, Method, Settings
 
 TRAINED = ('encoder',)
 
@@ -44,10 +44,10 @@ class Origin(NamedTuple):
     own_image: [size, size, 3] the GAN's image of the picture's latent.
   """
 
-  image: jax.Array
+  image: Array
   factors: Factors
-  normals: jax.Array
-  own_image: jax.Array
+  normals: Array
+  own_image: Array
 
 
 def draw(key, method: Method) -> Draw:
@@ -183,8 +183,9 @@ def _feature_distance(method, projected, images, masks):
   """L1 of the discriminator's features; 0 where the GAN came without one."""
   if method.frozen.discriminator is None:
     return jnp.float32(0)
-  features = (losses.image_features(method, shown) for shown in (projected, images))
-  return losses.discriminator_feature_loss(*features, masks)
+  features = losses.image_features(method, projected)
+  targets = losses.image_features(method, images)
+  return losses.discriminator_feature_loss(features, targets, masks)
 
 
 def pseudo_batch(keys, method: Method, origin: Origin):

@@ -37,7 +37,15 @@ def bounded_depth(depth):
 
 
 def focal_length(camera: Camera, width: int):
-  """Focal length in pixels of an image `width` pixels wide."""
+  """Focal length of a camera.
+
+  Args:
+    camera: gives the field of view.
+    width: image width in pixels.
+
+  Returns:
+    [] focal length in pixels.
+  """
   half_angle = jnp.deg2rad(as_float(camera.fov)) / 2
   return max(width - 1, 1) / (2 * jnp.tan(half_angle))
 

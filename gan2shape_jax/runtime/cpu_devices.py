@@ -27,7 +27,9 @@ def divide(count: int) -> None:
   Args:
     count: of devices; nothing is divided for one.
   """
-  given = jax.config.jax_num_cpu_devices > 0 or _FLAG in os.environ.get('XLA_FLAGS', '')
+  # The configuration's fields are made while JAX is imported.
+  devices = jax.config.jax_num_cpu_devices  # pyrefly: ignore[missing-attribute]
+  given = devices > 0 or _FLAG in os.environ.get('XLA_FLAGS', '')
   if given or count < 2:
     return
   with contextlib.suppress(RuntimeError):  # too late: JAX has its devices

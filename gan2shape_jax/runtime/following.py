@@ -74,7 +74,7 @@ def compiling(
 
 
 def follow(
-  events: Iterator[Iteration],
+  events: Iterator[Any],
   course: Course,
   *,
   save: Callable[[Any, int], tuple[Any, Callable[[Any], None]]] | None,

@@ -50,7 +50,7 @@ def initialize(address: str = '', processes: int = 0, process: int = -1) -> None
     raise HostsError('--coordinator, --num_processes and --process_id are given together')
   if not any(given) and not is_cluster():
     return
-  explicit = {}
+  explicit: dict[str, Any] = {}
   if all(given):
     if process >= processes:
       raise HostsError(f'--process_id={process}: expected one below --num_processes={processes}')

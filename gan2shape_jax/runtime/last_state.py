@@ -7,7 +7,7 @@ to save. A copy is taken every few seconds; it costs at most a hundredth of the 
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
@@ -74,7 +74,7 @@ class LastState:
     self._cost = self._at - begin
 
   @contextlib.contextmanager
-  def saving(self, done: int) -> Iterator[None]:
+  def saving(self, done: int) -> Generator[None]:
     """Around the training's own saving of its state after so many iterations."""
     with self._lock:
       yield

@@ -9,7 +9,8 @@ import math
 import os
 import pathlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ _PARTIAL = '.partial-'
 
 
 @contextlib.contextmanager
-def whole_file(path) -> Iterator[pathlib.Path]:
+def whole_file(path) -> Generator[pathlib.Path, None, None]:
   """Gives a temporary path in the target's folder and renames it to the target on success.
 
   Args:
@@ -110,7 +111,8 @@ def write_arrays(path, arrays: Mapping[str, np.ndarray]) -> None:
     ArtefactError: see `whole_file`.
   """
   with whole_file(path) as partial:
-    np.savez_compressed(partial, **{name: np.asarray(array) for name, array in arrays.items()})
+    flat: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    np.savez_compressed(partial, **flat)
 
 
 def read_bytes(path) -> bytes:

@@ -10,6 +10,8 @@ import dataclasses
 import logging
 import pathlib
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,7 +25,9 @@ class Arrays(ocp.CheckpointHandler):
 
   def save(self, directory, args):
     """Writes `args.arrays`."""
-    flat = {name: np.frombuffer(x.tobytes(), np.uint8) for name, x in args.arrays.items()}
+    flat: dict[str, Any] = {
+      name: np.frombuffer(x.tobytes(), np.uint8) for name, x in args.arrays.items()
+    }
     np.savez(pathlib.Path(directory) / _ARRAYS, **flat)
 
   def restore(self, directory, args):
@@ -42,7 +46,7 @@ class Arrays(ocp.CheckpointHandler):
 class Args(ocp.args.CheckpointArgs):
   """Arrays by name; to restore, whatever has their shapes and types."""
 
-  arrays: dict[str, np.ndarray]
+  arrays: Mapping[str, np.ndarray | jax.ShapeDtypeStruct]
 
 
 def declared(kinds: dict[str, str]) -> dict[str, jax.ShapeDtypeStruct]:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -178,7 +179,7 @@ class Checkpoints:
     if int(number) < 0:
       raise CheckpointError(f'cannot save {path}: the number is negative')
     arrays, record = _taken_apart(tree, path)
-    items = {'record': ocp.args.JsonSave(record)}
+    items: dict[str, Any] = {'record': ocp.args.JsonSave(record)}
     if arrays:
       items['arrays'] = Args(arrays)
     with self._explained('save', path), checkpointer() as orbax:
@@ -249,7 +250,7 @@ def _taken_apart(tree, path, *, shapes_only=False):
     name = jax.tree_util.keystr(key_path)
     if isinstance(leaf, _SCALARS) and not isinstance(leaf, np.generic):
       kinds[name] = type(leaf).__name__
-      scalars[name] = leaf.hex() if isinstance(leaf, float) else leaf
+      scalars[name] = float(leaf).hex() if isinstance(leaf, float) else leaf
       continue
     if not (hasattr(leaf, 'dtype') and hasattr(leaf, 'shape')):
       raise CheckpointError(f'cannot save {path}: {name} is a {type(leaf).__name__}')
@@ -291,7 +292,7 @@ def _put_together(like, arrays, scalars):
       return leaf
     array = np.asarray(next(remaining))
     if _is_key(leaf):
-      return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
+      return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
     sharding = getattr(leaf, 'sharding', None)
     return array if sharding is None else jax.device_put(array, sharding)
 

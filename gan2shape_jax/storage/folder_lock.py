@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from gan2shape_jax.errors import ArtefactError, FitError
 
@@ -21,7 +21,7 @@ except ImportError:  # not on Windows
 
 
 @contextlib.contextmanager
-def locked(workdir: pathlib.Path, process: int = 0) -> Iterator[None]:
+def locked(workdir: pathlib.Path, process: int = 0) -> Generator[None, None, None]:
   """Keeps other runs out of a folder for the length of the block.
 
   Args:

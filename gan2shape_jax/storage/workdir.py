@@ -6,7 +6,7 @@ import os
 import pathlib
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from ml_collections import ConfigDict
 
@@ -96,7 +96,7 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> str:
 
 
 @contextlib.contextmanager
-def claimed(workdir: pathlib.Path, text: str) -> Iterator[None]:
+def claimed(workdir: pathlib.Path, text: str) -> Generator[None, None, None]:
   """Writes the folder's `config.json`, and takes it back where nothing came of the run.
 
   What fails before its first checkpoint or result can begin again with other settings.

@@ -9,7 +9,7 @@ Widths are read from the weights.
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -112,10 +112,11 @@ def _entries_of(kind: str, levels: int) -> list[_Entry]:
   return list(_ENTRIES[kind](levels))
 
 
-def _leaf(params: Mapping, path: tuple[str, ...]):
+def _leaf(params: Mapping, path: tuple[str, ...]) -> Any:
+  branch: Any = params
   for key in path:
-    params = params[key]
-  return params
+    branch = branch[key]
+  return branch
 
 
 def network_from_params(

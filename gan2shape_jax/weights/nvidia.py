@@ -69,7 +69,7 @@ def _groups(content, path):
   state, properties = convert(networks[0], 'generator', path=path)
   _check_properties(properties, 'skip', path)
   mean = state.pop('mapping.w_avg', None)
-  groups = {'generator': generator_from_state_dict(state, properties=properties, path=path)}
+  groups: dict = {'generator': generator_from_state_dict(state, properties=properties, path=path)}
   if mean is not None:
     groups['mean_latent'] = mean
     arrays.check_mean_latent(groups, path)

@@ -174,7 +174,7 @@ def _compare_params(params, path):
   output = found.get('output/kernel')
   if output is None or not output.ndim:
     raise WeightsError(f'{path}: expected a parsing network, there is no output/kernel')
-  expected = {}
+  expected: dict[str, tuple[int, ...]] = {}
   for layer in _layers(parsing_networks.kind_of(params), output.shape[-1]):
     features, channels, height, width = layer.shape
     expected[f'{layer.name}/kernel'] = (height, width, channels, features)

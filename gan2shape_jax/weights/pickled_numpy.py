@@ -6,6 +6,7 @@ on bytes that the file itself holds, and nothing else.
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def as_arrays(content):
     content: any; its dicts and lists are changed in place, and may hold themselves.
   """
   seen, top = {}, [content]
-  waiting = [top]
+  waiting: list[Any] = [top]
   while waiting:
     holder = waiting.pop()
     for key, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
@@ -84,7 +85,7 @@ def _encode(text, encoding):
 
 
 def _names():
-  found = {
+  found: dict[tuple[str, str], Callable] = {
     ('_codecs', 'encode'): _encode,
     ('numpy', 'dtype'): Dtype,
     ('numpy', 'ndarray'): Array,

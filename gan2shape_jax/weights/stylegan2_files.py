@@ -73,7 +73,7 @@ def read_stylegan2(path: str | os.PathLike, *, dtype=np.float32) -> StyleGAN2:
   groups = array_files.unflatten(
     {k: array_files.cast_floating(array, dtype) for k, array in flat.items()}
   )
-  return StyleGAN2(*(groups.get(name) for name in _GROUPS))
+  return StyleGAN2(groups['generator'], groups.get('discriminator'), groups.get('mean_latent'))
 
 
 def load_stylegan2(path: str | os.PathLike, *, dtype=np.float32) -> tuple[dict, dict | None]:
@@ -202,7 +202,7 @@ def discriminator_from_state_dict(
     kernel = arrays.kernel(state, name + '.weight', path)
     return arrays.flat(kernel)
 
-  params = {
+  params: dict = {
     'from_rgb': {'kernel': product('convs.0.0'), 'bias': state['convs.0.1.bias']},
     'final_conv': convolution('final_conv.0', 'final_conv.1'),
   }
@@ -230,7 +230,7 @@ def _groups_of_checkpoint(content, path):
   checkpoint = normalised(content, path)
   by_rosinality = 'input.input' in checkpoint.generator
   make = generator_from_state_dict if by_rosinality else nvidia.generator_from_state_dict
-  groups = {'generator': make(checkpoint.generator, path=path)}
+  groups: dict = {'generator': make(checkpoint.generator, path=path)}
   if checkpoint.discriminator is not None:
     make = discriminator_from_state_dict if by_rosinality else nvidia.discriminator_from_state_dict
     groups['discriminator'] = make(checkpoint.discriminator, path=path)

@@ -28,7 +28,7 @@ def generator_shapes(
   latent = _size(found, 'mapping/layer1/kernel', 0, path)
   before = _size(found, 'constant', -1, path)
   blocks = len({name.split('/')[0] for name in found if name.startswith('block')})
-  shapes = {'constant': (4, 4, before)}
+  shapes: dict[str, tuple[int, ...]] = {'constant': (4, 4, before)}
   for k in range(1, depth + 1):
     shapes |= _layer(f'mapping/layer{k}', (latent, latent))
   for k in range(blocks):

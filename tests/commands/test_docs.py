@@ -28,9 +28,9 @@ from gan2shape_jax.data import embedded_path
 from gan2shape_jax.reconstruction import domain
 from gan2shape_jax.renderer import Camera
 from gan2shape_jax.storage import atomic_files
+from tests.pipeline.test_api import SMALL
 from tests.support import command, documented
 from tests.support.documented import PAGES, ROOT
-from tests.pipeline.test_api import SMALL
 from tests.unit.test_artefacts import make_factors
 
 _NAMES = [str(page.relative_to(ROOT)) for page in PAGES]

@@ -98,6 +98,9 @@ def recorder():
     collect=noting('collect', lambda *_: batch),
     step3=noting('step3', fit),
     factors=None,
+    refine_begin=None,
+    refine=None,
+    refined=None,
   )
   return programs, calls
 

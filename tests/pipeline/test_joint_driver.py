@@ -86,6 +86,9 @@ class Counting:
         state, 3, picture.image, *(leaf[index] for leaf in batches), progress, flip
       ),
       factors=None,
+      refine_begin=None,
+      refine=None,
+      refined=None,
     )
 
   def update(self, state, step, image, *others):
