@@ -1,13 +1,21 @@
 """Replays reference fixtures: `pytest tests/golden --golden DIR`."""
 
 import importlib
+import json
+import os
 import pathlib
 import pkgutil
+import subprocess
+import sys
+
+import pytest
 
 from tests import golden
+from tests.support import command
 
 for module in pkgutil.iter_modules(golden.__path__):
-  importlib.import_module(f'tests.golden.{module.name}')
+  if module.name.startswith('replay_'):
+    importlib.import_module(f'tests.golden.{module.name}')
 
 
 def pytest_generate_tests(metafunc):
@@ -18,9 +26,24 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize('fixture_path', paths, ids=lambda p: p.stem)
 
 
-def test_golden(fixture_path, capsys):
-  report = golden.Report()
-  golden.find_replay(fixture_path.name)(golden.Fixture(fixture_path), report)
+@pytest.fixture(scope='module')
+def replayed(request):
+  """What the replays of the selected files came to, by name, from one process for all."""
+  calls = [getattr(item, 'callspec', None) for item in request.session.items]
+  paths = [call.params['fixture_path'] for call in calls if call and 'fixture_path' in call.params]
+  done = subprocess.run(
+    [sys.executable, '-m', 'tests.golden', *map(str, paths)],
+    cwd=command.ROOT, env=os.environ | {'PYTHONPATH': str(command.ROOT)},
+    capture_output=True, text=True, timeout=1200,
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  return {entry['name']: entry for entry in map(json.loads, done.stdout.splitlines())}
+
+
+def test_golden(fixture_path, replayed, capsys):
+  entry = replayed[fixture_path.name]
+  assert not entry['error'], entry['error']
+  report = golden.Report([tuple(row) for row in entry['rows']])
   assert report.rows, f'{fixture_path.name}: the replay compared nothing'
   name, error, tolerance = report.worst()
   with capsys.disabled():

@@ -7,8 +7,12 @@ import sys
 
 import numpy as np
 
-# For XLA: tests compile more than they compute.
-HASTY = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
+# For XLA: tests compile more than they compute. Without fusion emitters, and in one piece, the same
+# programs compile in a third of the time (step 3 of a small fit: 2.7 s of 8.7).
+HASTY = (
+  '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true '
+  '--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1'
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 
