@@ -349,7 +349,8 @@ def test_devices_that_are_not_there_or_do_not_divide_the_batch(settings, expecte
 )
 def test_a_processor_is_divided_for_several_pictures(setting, pictures, flags, expected):
   program = (
-    'import jax; from gan2shape_jax import collection, config; c = config.get_default_config();'
+    'import jax; from gan2shape_jax import config; from gan2shape_jax.pipeline import collection;'
+    'c = config.get_default_config();'
     f'c.parallel.cpu_devices = {setting}; collection.divide_processor(c, {pictures});'
     'print(jax.device_count()); collection.divide_processor(c, 9); print(jax.device_count())'
   )
