@@ -32,9 +32,22 @@ def find_replay(name: str) -> Callable | None:
   return next((f for pattern, f in REPLAYS if fnmatch.fnmatch(name, pattern)), None)
 
 
+class Missing:
+  """An array that a file does not hold: nothing is compared with it; as an input it is an error."""
+
+  def __init__(self, name: str):
+    self.name = name
+
+  def __getitem__(self, index):
+    return self
+
+  def __array__(self, *unused, **options):
+    raise KeyError(f'the file holds no {self.name}')
+
+
 @dataclasses.dataclass(frozen=True)
 class Fixture:
-  """One fixture file; `fixture['name']` is an array, `name in fixture` asks for it."""
+  """One fixture file; `fixture['name']` is an array or `Missing`, `name in fixture` asks for it."""
 
   path: pathlib.Path
 
@@ -43,8 +56,8 @@ class Fixture:
     with np.load(self.path, allow_pickle=False) as archive:
       return dict(archive)
 
-  def __getitem__(self, name: str) -> np.ndarray:
-    return self.arrays[name]
+  def __getitem__(self, name: str) -> np.ndarray | Missing:
+    return self.arrays.get(name, Missing(name))
 
   def __contains__(self, name: str) -> bool:
     return name in self.arrays
@@ -61,9 +74,10 @@ class Fixture:
 
 @dataclasses.dataclass
 class Report:
-  """Collects the errors of one file as (name, error, tolerance)."""
+  """Collects the errors of one file as (name, error, tolerance), and what it does not hold."""
 
   rows: list[tuple[str, float, float]] = dataclasses.field(default_factory=list)
+  missing: list[str] = dataclasses.field(default_factory=list)
 
   def check(
     self,
@@ -88,6 +102,9 @@ class Report:
       where: optional boolean array (broadcastable): compare only there.
       quantile: the part of the values that must keep the tolerance (1.0: all).
     """
+    if isinstance(expected, Missing):
+      self.missing.append(name)
+      return
     actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     assert actual.shape == expected.shape, f'{name}: {actual.shape} but expected {expected.shape}'
     error = np.abs(actual - expected)

@@ -5,6 +5,7 @@ hastily as those of the other tests multiply and add in two roundings, by which 
 surface at a grazing angle differ more than that; so these are compiled as a user's are, nearly.
 """
 
+import dataclasses
 import importlib
 import json
 import os
@@ -30,7 +31,7 @@ def load_replays() -> None:
 
 
 def main(paths) -> None:
-  """Replays files; each line has the file's name and its rows, or what went wrong."""
+  """Replays files; each line has the file's name, its report, and what went wrong."""
   load_replays()
   for path in map(pathlib.Path, paths):
     report, error = golden.Report(), ''
@@ -38,7 +39,7 @@ def main(paths) -> None:
       golden.find_replay(path.name)(golden.Fixture(path), report)
     except Exception as caught:  # of one file; the others are replayed all the same
       error = f'{type(caught).__name__}: {caught}'
-    print(json.dumps({'name': path.name, 'rows': report.rows, 'error': error}), flush=True)
+    print(json.dumps({'name': path.name, 'error': error} | dataclasses.asdict(report)), flush=True)
 
 
 if __name__ == '__main__':
