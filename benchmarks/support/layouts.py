@@ -59,8 +59,8 @@ class LaidOut:
     if step == 1:
       scene = built.observe(params, instances, frozen, flip=self._flips.flip1)
       return state, built.step1, (scene, instances, frozen), {}
-    source = built.source(params, instances, frozen)
-    own = source, instances.latent, self._keys, frozen, 0
+    origin = built.origin(params, instances, frozen)
+    own = origin, instances.latent, self._keys, frozen, 0
     if step == 2:
       return state, built.step2, own, {}
     batch = built.collect(params, *own)
