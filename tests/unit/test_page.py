@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gan2shape_jax import artefacts
-from gan2shape_jax.artefacts import results
+from gan2shape_jax.artefacts import image_files, results
 from gan2shape_jax.errors import ArtefactError
 from gan2shape_jax.renderer import Camera
 from gan2shape_jax.storage import atomic_files
@@ -30,14 +30,14 @@ def page(tmp_path_factory):
     folder = workdir / name
     atomic_files.write_arrays(folder / 'factors.npz', results.factor_arrays(result, Camera()))
     atomic_files.write_json(folder / 'metrics.json', result.metrics)
-    artefacts.pictures.write_png(folder / 'sheet.png', np.full((40, 300, 3), 99, np.uint8))
+    image_files.write_png(folder / 'sheet.png', np.full((40, 300, 3), 99, np.uint8))
     artefacts.write_video(folder / 'rotate_3d', [factors.albedo] * 3)
     if side == 2:  # its mesh is a file, how far it may be turned is known
       arrays = dict(np.load(folder / 'factors.npz')) | {'turned': np.float32([40, 20])}
       atomic_files.write_arrays(folder / 'factors.npz', arrays)
       mesh = results.mesh_from_surface(artefacts.result_surface(result, CAMERA), CAMERA)
       artefacts.write_mesh(folder, mesh)
-      artefacts.pictures.write_png(folder / 'picture.png', np.full((50, 50, 3), 7, np.uint8))
+      image_files.write_png(folder / 'picture.png', np.full((50, 50, 3), 7, np.uint8))
   return artefacts.write_page(workdir, ['<ball>', 'other'], title='Balls & more')
 
 

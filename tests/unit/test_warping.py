@@ -63,7 +63,8 @@ def test_against_a_ray_caster(shape, fov, view):
   assert np.mean(covered == hit) >= 0.995
   both = covered & hit
   assert both.mean() > 0.3
-  np.testing.assert_allclose(np.asarray(seen)[both], expected[both], atol=1e-5)
+  # Compiled hastily, without contraction of multiply and add, one pixel in 2,000 is off by 2e-5.
+  np.testing.assert_allclose(np.asarray(seen)[both], expected[both], atol=3e-5)
 
 
 def test_nearest_of_two_bumps_wins():
