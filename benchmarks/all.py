@@ -1,6 +1,6 @@
 """Measures everything that the documentation tells, writes the results, and makes the tables.
 
-  python -m benchmarks.all                           under ten minutes on two cores
+  python -m benchmarks.all                           about a quarter of an hour on two cores
   python -m benchmarks.all --only steps roofline
   python -m benchmarks.all --results=FOLDER          leaves the repository's own alone
 
@@ -32,7 +32,7 @@ MEASURED = {
   'gan_training': ('--rounds=3', '--seconds=1'),
   'fits': ('--pictures', '1'),
 }  # fmt: skip
-"""Name of a benchmark -> what it is given, so that all of them take under ten minutes."""
+"""Name of a benchmark -> what it is given, so that all of them take a quarter of an hour."""
 
 _BUSY = 0.5  # load average from which something else seems to run
 
