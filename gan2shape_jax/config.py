@@ -53,7 +53,7 @@ def get_default_config() -> ConfigDict:
   config.renderer.march_steps = 0  # steps along a ray; 0 = half the image size
 
   config.gan = ConfigDict()
-  config.gan.weights = 'embedded:heads'  # .safetensors or rosinality .pt
+  config.gan.weights = 'embedded:heads'  # .safetensors, rosinality .pt, NVIDIA .pkl
   config.gan.truncation = 1.0
   config.gan.crop = 0  # centre crop of the GAN's image, pixels at origin_size; 0 = none
   config.gan.origin_size = 0  # size the GAN's image is brought to before the crop; 0 = image_size

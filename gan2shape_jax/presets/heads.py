@@ -5,8 +5,8 @@
 Needs no other file. Reconstruction starts from networks trained jointly on the GAN's own pictures
 (experiments/pretrain.py); docs/experiments_log.md has how the numbers were found. Variants:
 
-  networks   fits the networks' weights, not the factors themselves: normals half a degree better,
-             depths worse, without the picture's own sharpness (docs/what_works.md)
+  networks   fits the networks' weights, not the factors themselves: better shapes than the default,
+             without the picture's own sharpness (docs/what_works.md)
   published  the published widths, batch and lengths, from an ellipsoid
 
   python experiments/run.py --config=configs/heads.py:networks --workdir=runs/heads_networks
