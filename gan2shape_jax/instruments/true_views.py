@@ -150,12 +150,7 @@ def write_tables(workdir: pathlib.Path, rows: Sequence[dict]) -> pathlib.Path:
     ArtefactError: the folder cannot be written.
   """
   workdir = pathlib.Path(workdir)
-  try:
-    evaluation.write_metrics(workdir / 'true_views.csv', rows)
-  except OSError as error:
-    raise ArtefactError(
-      f'cannot write {workdir / "true_views.csv"}: {error.strerror or error}'
-    ) from error
+  evaluation.write_metrics(workdir / 'true_views.csv', rows)
   path = workdir / 'true_views.md'
   atomic_files.write_text(path, format_markdown(rows))
   return path

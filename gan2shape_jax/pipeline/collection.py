@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ml_collections import ConfigDict
 
 from gan2shape_jax import artefacts, evaluation
-from gan2shape_jax.errors import ArtefactError, DataError, FitError, SettingsError
+from gan2shape_jax.errors import DataError, FitError, SettingsError
 from gan2shape_jax.pipeline import config_checks, finished, setup, sources
 from gan2shape_jax.pipeline.assembly import assemble
 from gan2shape_jax.pipeline.fitting import Fitter
@@ -226,12 +226,7 @@ def _write_summary(workdir, rows, failed, *, changed):
   names = [row['name'] for row in rows]
   if not rows or not (changed or not finished.is_current(workdir, names)):
     return
-  try:
-    evaluation.write_metrics(workdir / 'metrics.csv', rows)
-  except OSError as error:
-    raise ArtefactError(
-      f'cannot write {workdir / "metrics.csv"}: {error.strerror or error}'
-    ) from error
+  evaluation.write_metrics(workdir / 'metrics.csv', rows)
   artefacts.write_page(workdir, names)
 
 

@@ -154,11 +154,12 @@ def _by_new_names(settings: dict) -> dict:
   """The settings of a folder that an earlier version made (`config.RENAMED`), by today's names."""
   if 'joint' in settings:
     settings['pretraining'] = settings.pop('joint')
-  sampling = settings.get('sampling', {})
-  if 'rand_light' in sampling:
-    *ranges, ambient = sampling.pop('rand_light')
-    x, y, strength = ranges[:2], ranges[2:4], ranges[4:]
-    sampling['random_light'] = {'x': x, 'y': y, 'strength': strength, 'ambient': ambient}
+  sampling = settings.get('sampling')
+  match sampling:
+    case {'rand_light': [x0, x1, y0, y1, k0, k1, ambient]}:
+      del sampling['rand_light']
+      ranges = {'x': [x0, x1], 'y': [y0, y1], 'strength': [k0, k1]}
+      sampling['random_light'] = ranges | {'ambient': ambient}
   return settings
 
 

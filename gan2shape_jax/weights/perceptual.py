@@ -33,6 +33,7 @@ def perceptual_from_state_dicts(
   Raises:
     WeightsError: if names are missing or left over, or shapes do not fit; all are listed.
   """
+  # The names in a foreign file need not be text; `floating_arrays` refuses those.
   vgg = {k: v for k, v in vgg.items() if not str(k).startswith('classifier.')}
   vgg, heads = floating_arrays(vgg, path), floating_arrays(heads, path)
   expected, channels, widths = {}, 3, []

@@ -92,6 +92,10 @@ def test_a_folder_of_an_earlier_version_goes_on(tmp_path):
   (tmp_path / 'config.json').write_text(json.dumps(old))
   with pytest.raises(FitError, match=r'sampling\.random_light\.ambient 5\.0 there'):
     workdir.check_workdir(tmp_path, config)
+  for damaged in (3, None, {'rand_light': 7}, {'rand_light': [1.0]}):
+    (tmp_path / 'config.json').write_text(json.dumps(old | {'sampling': damaged}))
+    with pytest.raises(FitError, match='holds a run with other settings'):
+      workdir.check_workdir(tmp_path, config)
 
 
 @pytest.mark.parametrize('name', ['data.images.x', 'seed.y', 'stages.first.step1.z', '', 'data.'])

@@ -8,6 +8,7 @@ import pytest
 
 from gan2shape_jax import data, evaluation
 from gan2shape_jax.config import get_default_config
+from gan2shape_jax.errors import ArtefactError
 from gan2shape_jax.renderer import Camera
 
 SIZE = 32
@@ -165,3 +166,12 @@ def test_tables(tmp_path):
   assert lines[0].split() == ['name', 'side_x100', 'pixels']
   assert len({len(line) for line in lines}) == 1
   assert 'mean' not in evaluation.format_table(rows[:1])
+
+
+def test_a_table_that_cannot_be_written_is_one_line(tmp_path):
+  (tmp_path / 'file').write_text('')
+  path = tmp_path / 'file' / 'metrics.csv'
+  with pytest.raises(ArtefactError) as caught:
+    evaluation.write_metrics(path, [{'name': 'a', 'mad': 1.0}])
+  assert str(caught.value).startswith(f'cannot write {path}: ')
+  assert str(caught.value).count('cannot write') == 1
